@@ -1,0 +1,1 @@
+//! Configuration: TOML text to domain types that cannot be wrong.

@@ -1,0 +1,1 @@
+//! Authoritative DNS: zones, steered names, UDP and TCP.

@@ -1,0 +1,3 @@
+//! The decision core: pure functions of state, input and time.
+
+pub mod id;
