@@ -1,0 +1,294 @@
+//! The lowered configuration: what the daemon runs on.
+//!
+//! Everything here has been checked: names are resolved to indices, bounds hold, and the vectors that say so are
+//! parallel to those of the [`Fleet`].
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tidegate_health::fleet::Fleet;
+use tidegate_health::id::{GroupId, Name, SiteId};
+
+use crate::status_set::StatusSet;
+
+/// A whole configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the store lives.
+    pub state_dir: PathBuf,
+    /// Every capability a site may provide and a group may ask for.
+    pub capabilities: BTreeSet<Name>,
+    pub node: Node,
+    pub listen: Listen,
+    /// What is checked and decided about.
+    pub fleet: Fleet,
+    /// How each origin is reached; parallel to `fleet.origins`.
+    pub origins: Vec<OriginEndpoint>,
+    /// How each service is proxied; parallel to `fleet.services`.
+    pub services: Vec<ServiceSettings>,
+    pub zones: Vec<ZoneSettings>,
+    /// Listeners open at the latest this long after the start, complete round of probes or not.
+    pub startup_deadline: Duration,
+    /// How long a stopping daemon lets requests in flight finish.
+    pub drain_deadline: Duration,
+    /// Concurrent probes per target address, at least one.
+    pub probes_per_target_max: u32,
+    pub limits: Limits,
+}
+
+/// This edge.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub name: Name,
+    /// The site the edge stands at.
+    pub site: Option<SiteId>,
+}
+
+/// Where the daemon listens. No address appears twice for the same transport.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    pub http: Vec<SocketAddr>,
+    pub https: Vec<SocketAddr>,
+    /// UDP and TCP.
+    pub dns: Vec<SocketAddr>,
+    /// DNS over TLS.
+    pub dot: Vec<SocketAddr>,
+    /// Metrics, health and read-only status.
+    pub admin: Option<SocketAddr>,
+    /// The Unix control socket; `<state_dir>/tidegate.sock` unless configured.
+    pub socket: PathBuf,
+}
+
+/// How one origin is reached and checked.
+#[derive(Clone, Debug)]
+pub struct OriginEndpoint {
+    pub addr: SocketAddr,
+    pub scheme: Scheme,
+    /// The `Host` of forwarded requests; the client's own passes through where there is none.
+    pub host_header: Option<Name>,
+    /// Share of requests relative to the other origins of the same site, 1..=256.
+    pub weight: u16,
+    pub check: Check,
+    /// Nodes that can reach the origin; empty means all.
+    pub vantages: Vec<Name>,
+}
+
+/// What an origin speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    Http,
+    Https(Tls),
+    Tcp,
+}
+
+/// How TLS towards an origin is verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    pub verify: Verify,
+    /// Sent as SNI and matched with the certificate; without one the certificate must name the IP address.
+    pub server_name: Option<Name>,
+}
+
+/// Which certificates of origins are trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// Those the system trusts.
+    System,
+    /// Those signed by a certificate of this PEM file.
+    Ca(PathBuf),
+    /// Every one.
+    Off,
+}
+
+/// How an origin is probed. When, and what the results mean, is in the fleet's `Thresholds`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// A GET passes with an expected status and, where wanted, an expected body.
+    Http {
+        /// Path and query, starting with `/`.
+        path: String,
+        /// The `Host` header; the origin's address where there is none.
+        host: Option<Name>,
+        expect_status: StatusSet,
+        /// Text the body must contain.
+        expect_body: Option<String>,
+        /// Present where the origin speaks HTTPS.
+        tls: Option<Tls>,
+    },
+    /// Connecting is enough.
+    Tcp,
+}
+
+/// How a service is proxied.
+#[derive(Clone, Debug)]
+pub struct ServiceSettings {
+    pub protocol: Protocol,
+    /// Unique across services; never empty for HTTP.
+    pub hosts: Vec<HostPattern>,
+    pub spill: Spill,
+    pub long_lived: LongLived,
+    pub timeouts: Timeouts,
+    pub retry: Retry,
+    pub ejection: Ejection,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    #[default]
+    Http,
+    Tcp,
+    /// TLS passed through by server name.
+    Tls,
+}
+
+/// A host name as requests are routed by: lower case, without a trailing dot.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HostPattern {
+    /// Exactly this name.
+    Exact(Name),
+    /// `*.name`: one or more labels before this name. The name is without the `*.`.
+    Wildcard(Name),
+}
+
+/// Which requests may try the next read-ready site before the group has switched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Spill {
+    #[default]
+    Never,
+    /// GET and HEAD.
+    Safe,
+    /// Any method; stateless groups only.
+    Any,
+}
+
+/// What happens to WebSockets and other long-lived connections at a switch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LongLived {
+    /// Left to end by themselves for a while, then closed.
+    #[default]
+    Drain,
+    /// Closed, spread over a window.
+    Close,
+    /// Left alone; stateless groups only.
+    Keep,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// One connection attempt to an origin.
+    pub connect: Duration,
+    /// From the request's last byte to the response's first.
+    pub response: Duration,
+    /// Silence between two parts of a body, either direction.
+    pub idle: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// Origins tried for one request, the first included; at least one.
+    pub attempts: u32,
+}
+
+/// When live traffic takes an origin out of picking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ejection {
+    /// Consecutive failed requests; at least one.
+    pub failures: u32,
+    /// How long the first ejection lasts; repeated ones grow.
+    pub base: Duration,
+    /// The longest ejection, at least `base`.
+    pub max: Duration,
+    /// Share of a site's origins that may be ejected at once, 0..=100; never the last one.
+    pub share_percent_max: u8,
+}
+
+#[derive(Clone, Debug)]
+pub struct ZoneSettings {
+    /// Lower case, without a trailing dot (`example.com`); the root is `.`.
+    pub origin: Name,
+    /// As written: relative paths are relative to the configuration file.
+    pub file: PathBuf,
+    pub steer: Vec<SteerSettings>,
+}
+
+/// A name that answers with the front doors of a group's active site.
+#[derive(Clone, Debug)]
+pub struct SteerSettings {
+    /// Absolute, lower case, without a trailing dot, inside the zone.
+    pub name: Name,
+    pub group: GroupId,
+    /// Whole seconds.
+    pub ttl: Duration,
+}
+
+/// Bounds on what clients may ask of this edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Client connections in total.
+    pub connections_max: u32,
+    /// From a connection's first byte to the end of a request header.
+    pub header_timeout: Duration,
+    /// Bytes of one request header.
+    pub header_bytes_max: u32,
+    /// Fields of one request header.
+    pub headers_max: u32,
+    /// Bytes of one request body; none is no bound.
+    pub body_bytes_max: Option<u64>,
+    /// A kept-alive connection without a request.
+    pub idle_timeout: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(1),
+            response: Duration::from_secs(60),
+            idle: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { attempts: 3 }
+    }
+}
+
+impl Default for Ejection {
+    fn default() -> Self {
+        Self {
+            failures: 3,
+            base: Duration::from_secs(10),
+            max: Duration::from_secs(300),
+            share_percent_max: 50,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 20_000,
+            header_timeout: Duration::from_secs(10),
+            header_bytes_max: 64 * 1024,
+            headers_max: 100,
+            body_bytes_max: None,
+            idle_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+impl HostPattern {
+    /// Whether a host (lower case, without port and trailing dot) is meant.
+    #[must_use]
+    pub fn matches(&self, host: &str) -> bool {
+        match self {
+            Self::Exact(name) => **name == *host,
+            Self::Wildcard(suffix) => {
+                host.strip_suffix(&**suffix).is_some_and(|front| front.len() > 1 && front.ends_with('.'))
+            }
+        }
+    }
+}
