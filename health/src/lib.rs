@@ -1,4 +1,22 @@
 //! The decision core: pure functions of state, input and time.
+//!
+//! Nothing in this crate opens a socket, reads a file or asks a clock. [`step::step`] takes the state, one input
+//! and the time, and returns what is to be done; the daemon does it. So every decision can be replayed, simulated
+//! in virtual time, and explained by the same code that makes it.
 
+pub mod decide;
+pub mod durable;
+pub mod event;
+pub mod explain;
+pub mod fit;
 pub mod fleet;
+pub mod hysteresis;
 pub mod id;
+pub mod order;
+pub mod state;
+pub mod status;
+pub mod step;
+mod switch;
+pub mod time;
+
+pub use switch::SELF;

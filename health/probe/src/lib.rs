@@ -1,1 +1,34 @@
-//! Active health checks.
+//! Active health checks: the I/O around the pure core.
+//!
+//! The core decides from results; this crate makes them. A [`Scheduler`] runs one loop per origin, each loop asks
+//! its origin again and again through a [`Prober`], and every answer leaves as an [`Observation`]. No hysteresis
+//! lives here: one probe, one result, and what is our own machine's fault is called
+//! [inconclusive](Outcome::Inconclusive), never a failure of the origin.
+//!
+//! ```text
+//! ProbeSpec -> Scheduler -> one loop per origin { cadence -> permit of the address -> Prober } -> Observation
+//! ```
+
+mod cadence;
+mod http;
+mod outcome;
+mod prober;
+mod schedule;
+mod spec;
+mod tcp;
+mod tls;
+mod wire;
+
+pub use cadence::Pace;
+pub use outcome::{Failure, Observation, Outcome, OwnFault, Stage, TlsFailure};
+pub use prober::{Prober, Verdict};
+pub use schedule::{Scheduler, Settings};
+pub use spec::{HttpCheck, Kind, ProbeSpec, SpecError, StatusSet, StatusSetError, Timing};
+pub use tls::{CaBundle, CaError, TlsCheck, Trust, Verify};
+
+/// A connection carries this many probes, then the next one opens a fresh one: a health check that only ever
+/// reuses a connection does not notice that nobody else can connect any more.
+pub const FRESH_EVERY: u32 = 10;
+
+/// Bytes of a body that are looked at, in all.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;

@@ -1,0 +1,179 @@
+//! Whether a site could serve a group now, and if not, everything that is in the way.
+
+use std::fmt;
+
+use crate::fleet::Fleet;
+use crate::hysteresis::Health;
+use crate::id::{GroupId, Name, SiteId};
+use crate::state::{State, Verdict};
+
+/// How fit a site is for a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fitness {
+    Fit,
+    /// It may be fit; these are not known.
+    Unknown(Vec<Obstacle>),
+    /// At least one of these is certain.
+    Unfit(Vec<Obstacle>),
+}
+
+/// One thing that keeps a site from being fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    OriginsDown { service: Name, up: usize, of: usize, needed: u32 },
+    OriginsUnknown { service: Name, unknown: usize },
+    CapabilityMissing(Name),
+    GateFailed(Name),
+    GateUnknown(Name),
+    FrontDoorLost,
+    Forbidden(Name),
+    Diverged,
+}
+
+impl Default for Fitness {
+    fn default() -> Self {
+        Self::Unknown(Vec::new())
+    }
+}
+
+impl Fitness {
+    #[must_use]
+    pub fn is_fit(&self) -> bool {
+        matches!(self, Self::Fit)
+    }
+
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Fit => "fit",
+            Self::Unknown(_) => "unknown",
+            Self::Unfit(_) => "unfit",
+        }
+    }
+
+    #[must_use]
+    pub fn obstacles(&self) -> &[Obstacle] {
+        match self {
+            Self::Fit => &[],
+            Self::Unknown(obstacles) | Self::Unfit(obstacles) => obstacles,
+        }
+    }
+}
+
+impl Obstacle {
+    /// A short, stable word for machines.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::OriginsDown { .. } => "origins-down",
+            Self::OriginsUnknown { .. } => "origins-unknown",
+            Self::CapabilityMissing(_) => "capability-missing",
+            Self::GateFailed(_) => "gate-failed",
+            Self::GateUnknown(_) => "gate-unknown",
+            Self::FrontDoorLost => "front-door-lost",
+            Self::Forbidden(_) => "forbidden",
+            Self::Diverged => "diverged",
+        }
+    }
+
+    /// Whether it is only ignorance, which more results may clear.
+    fn is_ignorance(&self) -> bool {
+        matches!(self, Self::OriginsUnknown { .. } | Self::GateUnknown(_))
+    }
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OriginsDown { service, up, of, needed } => {
+                write!(f, "{up} of {of} origins of critical service `{service}` are up, {needed} needed")
+            }
+            Self::OriginsUnknown { service, unknown } => {
+                write!(
+                    f,
+                    "{unknown} origins of critical service `{service}` have no complete round of probes yet"
+                )
+            }
+            Self::CapabilityMissing(name) => {
+                write!(f, "the site does not provide the required capability `{name}`")
+            }
+            Self::GateFailed(name) => write!(f, "gate `{name}` fails"),
+            Self::GateUnknown(name) => write!(f, "gate `{name}` is unknown"),
+            Self::FrontDoorLost => write!(f, "the site's front door does not answer"),
+            Self::Forbidden(rule) => write!(f, "safety rule `{rule}` forbids the site"),
+            Self::Diverged => write!(f, "the site is marked diverged: its data may have forked"),
+        }
+    }
+}
+
+/// Weighs one site for one group from what is known now.
+#[must_use]
+pub fn fitness(fleet: &Fleet, state: &State, group: GroupId, site: SiteId) -> Fitness {
+    let mut obstacles = Vec::new();
+    origins(fleet, state, group, site, &mut obstacles);
+    for name in fleet.group(group).requires.difference(&fleet.site(site).provides) {
+        obstacles.push(Obstacle::CapabilityMissing(name.clone()));
+    }
+    facts(state, group, site, &mut obstacles);
+    if state.group(group).durable.diverged.contains(&fleet.site(site).name) {
+        obstacles.push(Obstacle::Diverged);
+    }
+    if obstacles.is_empty() {
+        Fitness::Fit
+    } else if obstacles.iter().all(Obstacle::is_ignorance) {
+        Fitness::Unknown(obstacles)
+    } else {
+        Fitness::Unfit(obstacles)
+    }
+}
+
+/// Capabilities the group wants and the site does not provide: it would run there, degraded.
+pub fn degraded(fleet: &Fleet, group: GroupId, site: SiteId) -> impl Iterator<Item = &Name> {
+    fleet.group(group).wants.difference(&fleet.site(site).provides)
+}
+
+fn origins(fleet: &Fleet, state: &State, group: GroupId, site: SiteId, obstacles: &mut Vec<Obstacle>) {
+    for service in &fleet.group(group).services {
+        let service = fleet.service(*service);
+        if !service.critical {
+            continue;
+        }
+        let origins = service.origins_at(site);
+        let count = |health| origins.iter().filter(|id| state.origin(**id).evidence() == health).count();
+        let (up, unknown, needed) = (count(Health::Up), count(Health::Unknown), service.min_up as usize);
+        if up >= needed {
+            continue;
+        }
+        obstacles.push(if up + unknown >= needed {
+            Obstacle::OriginsUnknown { service: service.name.clone(), unknown }
+        } else {
+            Obstacle::OriginsDown {
+                service: service.name.clone(),
+                up,
+                of: origins.len(),
+                needed: service.min_up,
+            }
+        });
+    }
+}
+
+/// Gates and forbidding rules tell whether a site may *become* active; the active site is past that question.
+fn facts(state: &State, group: GroupId, site: SiteId, obstacles: &mut Vec<Obstacle>) {
+    let facts = &state.facts;
+    if facts.front_door_lost.contains(&site) {
+        obstacles.push(Obstacle::FrontDoorLost);
+    }
+    if state.group(group).active == Some(site) {
+        return;
+    }
+    for (name, verdict) in facts.gates.get(&(group, site)).into_iter().flatten() {
+        match verdict {
+            Verdict::Pass => {}
+            Verdict::Fail => obstacles.push(Obstacle::GateFailed(name.clone())),
+            Verdict::Unknown => obstacles.push(Obstacle::GateUnknown(name.clone())),
+        }
+    }
+    for rule in facts.forbidden.get(&(group, site)).into_iter().flatten() {
+        obstacles.push(Obstacle::Forbidden(rule.clone()));
+    }
+}

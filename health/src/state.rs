@@ -1,0 +1,232 @@
+//! Everything the core remembers between two inputs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::durable::Durable;
+use crate::event::EventKind;
+use crate::fit::{self, Fitness};
+use crate::fleet::{Fleet, Group};
+use crate::hysteresis::{Health, Hysteresis};
+use crate::id::{GroupId, Name, OriginId, SiteId};
+use crate::step::Pace;
+use crate::time::{Mono, Now, Wall};
+
+/// The state of the core. Made once per fleet, changed only by [`step`](crate::step::step).
+#[derive(Clone, Debug)]
+pub struct State {
+    pub origins: Vec<OriginState>,
+    pub groups: Vec<GroupState>,
+    pub facts: Facts,
+    /// Results of probes that started earlier do not count.
+    pub round: Mono,
+    /// Whether every origin has been known at some time since the start.
+    pub round_complete: bool,
+    /// Origins nothing is known of yet.
+    pub(crate) unknown: usize,
+    pub(crate) last: Now,
+    pub(crate) tickets: u64,
+}
+
+/// What is known of one origin.
+#[derive(Clone, Debug, Default)]
+pub struct OriginState {
+    pub(crate) hysteresis: Hysteresis,
+    pub(crate) pace: Pace,
+    /// When its latest conclusive probe started.
+    pub seen: Option<Mono>,
+    /// Since when its health is what it is.
+    pub since: Wall,
+    /// Why the latest failing probe failed; kept until the origin is up again.
+    pub failure: Option<Arc<str>>,
+}
+
+/// What is known of one group.
+#[derive(Clone, Debug)]
+pub struct GroupState {
+    pub durable: Durable,
+    /// The decision's site in this fleet.
+    pub active: Option<SiteId>,
+    /// A change on its way to the store; nothing else may change the durable part meanwhile.
+    pub(crate) pending: Option<Pending>,
+    /// Since when the active site has been unfit without a break.
+    pub unfit_since: Option<Mono>,
+    /// Since when each site has been fit without a break; parallel to the group's sites.
+    pub fit_since: Vec<Option<Mono>>,
+    /// Parallel to the group's sites.
+    pub fitness: Vec<Fitness>,
+    /// In confirm mode: the move a person is asked to confirm.
+    pub proposal: Option<SiteId>,
+    /// Why the latest write failed, and when the next automatic one may be tried.
+    pub store_trouble: Option<(Arc<str>, Mono)>,
+    /// The highest epoch ever handed to the store, seen by readers or not.
+    pub(crate) epoch_max: u64,
+}
+
+/// A change that is being made durable.
+#[derive(Clone, Debug)]
+pub(crate) struct Pending {
+    pub(crate) ticket: u64,
+    pub(crate) next: Durable,
+    pub(crate) kind: EventKind,
+    /// The operator's order that waits for it.
+    pub(crate) order: Option<u64>,
+}
+
+/// What is known of the world beside the origins. Absent facts bar nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// Whether this edge is cut off, where witnesses are configured.
+    pub isolation: Option<Isolation>,
+    /// Verdicts of readiness gates.
+    pub gates: BTreeMap<(GroupId, SiteId), BTreeMap<Name, Verdict>>,
+    /// Sites whose published address does not work.
+    pub front_door_lost: BTreeSet<SiteId>,
+    /// Safety rules that forbid a site to a group at present, by name.
+    pub forbidden: BTreeMap<(GroupId, SiteId), BTreeSet<Name>>,
+}
+
+/// What the witnesses say of this edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    Connected,
+    Isolated,
+    /// Too few witnesses answered to tell.
+    Unknown,
+}
+
+/// What a gate says; a stale verdict is [`Unknown`](Self::Unknown).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Pass,
+    Fail,
+    Unknown,
+}
+
+/// A stored record that this fleet cannot honour.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "group `{group}` is active at site `{site}` according to the store (epoch {epoch}), but the configuration \
+     does not list that site for the group; put it back, switch the group away, and then remove it"
+)]
+pub struct LostSite {
+    pub group: Name,
+    pub site: Name,
+    pub epoch: u64,
+}
+
+impl State {
+    /// The state at a start: nothing is known of any origin, decisions are what the store holds.
+    ///
+    /// # Errors
+    /// A group's stored active site is not among its sites.
+    pub fn new(fleet: &Fleet, stored: &BTreeMap<Name, Durable>, now: Now) -> Result<Self, LostSite> {
+        let groups = fleet
+            .groups
+            .iter()
+            .map(|group| GroupState::new(fleet, group, stored.get(&group.name)))
+            .collect::<Result<_, _>>()?;
+        let mut state = Self {
+            origins: vec![OriginState { since: now.wall, ..OriginState::default() }; fleet.origins.len()],
+            groups,
+            facts: Facts::default(),
+            round: now.mono,
+            round_complete: fleet.origins.is_empty(),
+            unknown: fleet.origins.len(),
+            last: now,
+            tickets: 0,
+        };
+        for group in fleet.group_ids() {
+            state.weigh(fleet, group, now);
+        }
+        Ok(state)
+    }
+
+    #[must_use]
+    pub fn group(&self, id: GroupId) -> &GroupState {
+        &self.groups[id.index()]
+    }
+
+    #[must_use]
+    pub fn origin(&self, id: OriginId) -> &OriginState {
+        &self.origins[id.index()]
+    }
+
+    pub(crate) fn group_mut(&mut self, id: GroupId) -> &mut GroupState {
+        &mut self.groups[id.index()]
+    }
+
+    pub(crate) fn ticket(&mut self) -> u64 {
+        self.tickets += 1;
+        self.tickets
+    }
+
+    /// Works out anew how fit each site is for a group, and since when.
+    pub(crate) fn weigh(&mut self, fleet: &Fleet, id: GroupId, now: Now) {
+        for (position, site) in fleet.group(id).sites.iter().enumerate() {
+            let fitness = fit::fitness(fleet, self, id, *site);
+            let group = self.group_mut(id);
+            group.fit_since[position] = match &fitness {
+                Fitness::Fit => group.fit_since[position].or(Some(now.mono)),
+                _ => None,
+            };
+            group.fitness[position] = fitness;
+        }
+    }
+}
+
+impl OriginState {
+    /// What the probes say.
+    #[must_use]
+    pub fn real(&self) -> Health {
+        self.hysteresis.health()
+    }
+
+    /// What traffic follows: the real health, as no operator's force exists that could differ from it.
+    #[must_use]
+    pub fn effective(&self) -> Health {
+        self.real()
+    }
+
+    /// What a decision may build on.
+    #[must_use]
+    pub fn evidence(&self) -> Health {
+        self.hysteresis.evidence()
+    }
+}
+
+impl GroupState {
+    fn new(fleet: &Fleet, group: &Group, stored: Option<&Durable>) -> Result<Self, LostSite> {
+        let durable = stored.cloned().unwrap_or_default();
+        let active = match &durable.decision {
+            None => None,
+            Some(decision) => {
+                let site = fleet.site_named(&decision.site).filter(|site| group.sites.contains(site));
+                Some(site.ok_or_else(|| LostSite {
+                    group: group.name.clone(),
+                    site: decision.site.clone(),
+                    epoch: decision.epoch,
+                })?)
+            }
+        };
+        Ok(Self {
+            epoch_max: durable.epoch(),
+            durable,
+            active,
+            pending: None,
+            unfit_since: None,
+            fit_since: vec![None; group.sites.len()],
+            fitness: vec![Fitness::default(); group.sites.len()],
+            proposal: None,
+            store_trouble: None,
+        })
+    }
+
+    /// The fitness of one of the group's sites; unknown for any other.
+    #[must_use]
+    pub fn fitness_at(&self, group: &Group, site: SiteId) -> &Fitness {
+        static NOT_OURS: Fitness = Fitness::Unknown(Vec::new());
+        let position = group.sites.iter().position(|candidate| *candidate == site);
+        position.map_or(&NOT_OURS, |position| &self.fitness[position])
+    }
+}

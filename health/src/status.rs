@@ -1,0 +1,164 @@
+//! What is known, in names, for people and machines: the shape behind `status` and the status API.
+
+use serde::{Deserialize, Serialize};
+
+use crate::durable::{Durable, SwitchKind};
+use crate::fit;
+use crate::fleet::Fleet;
+use crate::id::{GroupId, Name, SiteId};
+use crate::state::State;
+use crate::time::Wall;
+
+/// Everything, at one moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Whether the first complete round of probes is in.
+    pub round_complete: bool,
+    pub groups: Vec<GroupStatus>,
+}
+
+/// One group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GroupStatus {
+    pub name: Name,
+    pub condition: Condition,
+    pub active: Option<Name>,
+    pub epoch: u64,
+    pub since: Option<Wall>,
+    pub kind: Option<SwitchKind>,
+    pub actor: Option<Name>,
+    pub reason: Option<Name>,
+    /// Capabilities that are wanted and not there.
+    pub degraded: Vec<Name>,
+    /// The move a person is asked to confirm.
+    pub proposal: Option<Name>,
+    pub stateless: bool,
+    /// Freeze, return latch, diverged marks.
+    pub durable: Durable,
+    pub sites: Vec<SiteStatus>,
+}
+
+/// The state of a group in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    Ok,
+    /// It serves, and something about it needs a person's attention.
+    Degraded,
+    /// Nothing is known of the active site yet.
+    Unknown,
+    /// The active site is unfit.
+    Unfit,
+    /// Nobody has decided where it lives.
+    Undecided,
+}
+
+impl Condition {
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Degraded => "degraded",
+            Self::Unknown => "unknown",
+            Self::Unfit => "UNFIT",
+            Self::Undecided => "UNDECIDED",
+        }
+    }
+}
+
+/// One site of a group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SiteStatus {
+    pub name: Name,
+    pub label: Name,
+    pub active: bool,
+    /// `fit`, `unfit` or `unknown`.
+    pub fitness: Name,
+    pub why: Vec<String>,
+    pub origins: Vec<OriginStatus>,
+}
+
+/// One origin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OriginStatus {
+    pub name: Name,
+    pub service: Name,
+    pub host: Option<Name>,
+    /// `up`, `down` or `unknown`: what the probes say.
+    pub real: Name,
+    /// What traffic follows.
+    pub effective: Name,
+    pub since: Wall,
+    pub failure: Option<Name>,
+}
+
+/// Writes down what is known.
+#[must_use]
+pub fn status(fleet: &Fleet, state: &State) -> Status {
+    Status {
+        round_complete: state.round_complete,
+        groups: fleet.group_ids().map(|id| group_status(fleet, state, id)).collect(),
+    }
+}
+
+fn group_status(fleet: &Fleet, state: &State, id: GroupId) -> GroupStatus {
+    let (group, own) = (fleet.group(id), state.group(id));
+    let decision = own.durable.decision.clone();
+    let site_name = |site: SiteId| fleet.site(site).name.clone();
+    let degraded: Vec<_> =
+        own.active.map(|site| fit::degraded(fleet, id, site).cloned().collect()).unwrap_or_default();
+    GroupStatus {
+        name: group.name.clone(),
+        condition: condition(fleet, state, id, !degraded.is_empty()),
+        active: own.active.map(site_name),
+        epoch: own.durable.epoch(),
+        since: decision.as_ref().map(|decision| decision.since),
+        kind: decision.as_ref().map(|decision| decision.kind),
+        actor: decision.as_ref().map(|decision| decision.actor.clone()),
+        reason: decision.map(|decision| decision.reason),
+        degraded,
+        proposal: own.proposal.map(site_name),
+        stateless: group.is_stateless(),
+        durable: own.durable.clone(),
+        sites: group.sites.iter().map(|site| site_status(fleet, state, id, *site)).collect(),
+    }
+}
+
+fn condition(fleet: &Fleet, state: &State, id: GroupId, degraded: bool) -> Condition {
+    let own = state.group(id);
+    let Some(active) = own.active else { return Condition::Undecided };
+    match own.fitness_at(fleet.group(id), active) {
+        fit::Fitness::Unfit(_) => Condition::Unfit,
+        fit::Fitness::Unknown(_) => Condition::Unknown,
+        fit::Fitness::Fit if degraded || own.durable.freeze.is_some() => Condition::Degraded,
+        fit::Fitness::Fit => Condition::Ok,
+    }
+}
+
+fn site_status(fleet: &Fleet, state: &State, id: GroupId, site: SiteId) -> SiteStatus {
+    let (group, own) = (fleet.group(id), state.group(id));
+    let fitness = own.fitness_at(group, site);
+    let origins = group.services.iter().flat_map(|service| {
+        let service = fleet.service(*service);
+        service.origins_at(site).iter().map(|id| {
+            let (origin, known) = (fleet.origin(*id), state.origin(*id));
+            OriginStatus {
+                name: origin.name.clone(),
+                service: service.name.clone(),
+                host: origin.host.clone(),
+                real: known.real().label().into(),
+                effective: known.effective().label().into(),
+                since: known.since,
+                failure: known.failure.clone(),
+            }
+        })
+    });
+    SiteStatus {
+        name: fleet.site(site).name.clone(),
+        label: fleet.site(site).label.clone(),
+        active: own.active == Some(site),
+        fitness: fitness.label().into(),
+        why: fitness.obstacles().iter().map(ToString::to_string).collect(),
+        origins: origins.collect(),
+    }
+}

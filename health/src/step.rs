@@ -1,0 +1,434 @@
+//! The one way the state changes: `step(state, input, now) -> effects`.
+//!
+//! A decision is a conversation with the store. The core asks for a change to be made durable
+//! ([`Effect::Persist`]), goes on living by the old decision, and only when it hears [`Input::Stored`] does it
+//! adopt the change and ask for it to be published. So what readers see was always on disk first, a stalled disk
+//! stops switching and nothing else, and a crash between any two effects loses no acknowledged decision.
+
+use std::sync::Arc;
+
+use crate::decide::{self, Outlook};
+use crate::durable::{Durable, Freeze, FreezeCause, SwitchKind};
+use crate::event::{Event, EventKind};
+use crate::fit::Fitness;
+use crate::fleet::Fleet;
+use crate::hysteresis::Health;
+use crate::id::{GroupId, Name, OriginId, SiteId};
+use crate::order::{self, Done, Order, Refusal, Verdict};
+use crate::state::{Isolation, Pending, State, Verdict as GateVerdict};
+use crate::switch::{SELF, switched};
+use crate::time::{Mono, Now};
+
+/// How long an automatic change waits after the store failed.
+const STORE_RETRY: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Something the core is told.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Time passes. Must come several times per [`Fleet::stall_max`].
+    Tick,
+    /// A conclusive probe result: nothing, or why it failed.
+    Observation {
+        origin: OriginId,
+        started: Mono,
+        failure: Option<Arc<str>>,
+    },
+    /// Live traffic took the origin out of picking.
+    Ejected {
+        origin: OriginId,
+    },
+    Order(Order),
+    /// The store has made the change with this ticket durable.
+    Stored {
+        group: GroupId,
+        ticket: u64,
+    },
+    /// The store has not, and will not.
+    NotStored {
+        group: GroupId,
+        ticket: u64,
+        detail: Arc<str>,
+    },
+    Fact(Fact),
+}
+
+/// News about the world beside the origins.
+#[derive(Clone, Debug)]
+pub enum Fact {
+    Isolation(Option<Isolation>),
+    Gate { group: GroupId, site: SiteId, gate: Name, verdict: GateVerdict },
+    FrontDoor { site: SiteId, reachable: bool },
+    Forbidden { group: GroupId, site: SiteId, rule: Name, holds: bool },
+}
+
+/// Something the core wants done.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Write this, then say [`Input::Stored`] or [`Input::NotStored`].
+    Persist {
+        group: GroupId,
+        ticket: u64,
+        change: Box<(Durable, Event)>,
+    },
+    /// Add this to the history; nothing waits for it.
+    Record(Event),
+    /// What readers see has changed.
+    Publish,
+    /// Answer an order. Comes after the `Publish` that makes it true.
+    Reply {
+        order: u64,
+        outcome: Result<Done, Refusal>,
+    },
+    /// Probe at once.
+    ProbeNow(OriginId),
+    Pace(OriginId, Pace),
+}
+
+/// How often an origin is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pace {
+    Normal,
+    /// As at the start: nothing is known yet.
+    #[default]
+    Fast,
+}
+
+/// Takes one input in.
+#[must_use]
+pub fn step(fleet: &Fleet, state: &mut State, input: Input, now: Now) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    notice_stall(fleet, state, now, &mut effects);
+    match input {
+        Input::Tick => {
+            for group in fleet.group_ids() {
+                consider(fleet, state, group, now, &mut effects);
+            }
+        }
+        Input::Observation { origin, started, failure } => {
+            observe(fleet, state, origin, started, failure, now, &mut effects);
+        }
+        Input::Ejected { origin } => effects.push(Effect::ProbeNow(origin)),
+        Input::Order(order) => obey(fleet, state, order, now, &mut effects),
+        Input::Stored { group, ticket } => adopt(fleet, state, group, ticket, now, &mut effects),
+        Input::NotStored { group, ticket, detail } => {
+            give_up(fleet, state, group, ticket, &detail, now, &mut effects);
+        }
+        Input::Fact(fact) => learn(fleet, state, fact, now, &mut effects),
+    }
+    effects
+}
+
+/// After a silence of the loop, results may be artefacts of our own sleep: start over.
+fn notice_stall(fleet: &Fleet, state: &mut State, now: Now, effects: &mut Vec<Effect>) {
+    let silence = now.mono.since(state.last.mono);
+    // A suspended machine may stop the monotonic clock, but not the wall clock.
+    let slept = now.wall.since(state.last.wall).max(silence);
+    state.last = now;
+    if slept <= fleet.stall_max() {
+        return;
+    }
+    state.round = now.mono;
+    for origin in &mut state.origins {
+        origin.hysteresis.start_over();
+    }
+    for id in fleet.group_ids() {
+        let group = state.group_mut(id);
+        group.unfit_since = None;
+        group.proposal = None;
+        group.fit_since.fill(None);
+        state.weigh(fleet, id, now);
+        repace(fleet, state, id, effects);
+    }
+    let reason = format!("the control loop was stopped for {} ms; its round is discarded", slept.as_millis());
+    effects.push(Effect::Record(note(None, EventKind::Stalled, reason, now)));
+}
+
+fn observe(
+    fleet: &Fleet,
+    state: &mut State,
+    id: OriginId,
+    started: Mono,
+    failure: Option<Arc<str>>,
+    now: Now,
+    effects: &mut Vec<Effect>,
+) {
+    if started < state.round {
+        return;
+    }
+    let origin = &mut state.origins[id.index()];
+    let was = origin.hysteresis.health();
+    origin.seen = Some(started);
+    let changed = origin.hysteresis.observe(failure.is_none(), &fleet.origin(id).thresholds);
+    let health = origin.hysteresis.health();
+    match failure {
+        None if health == Health::Up => origin.failure = None,
+        None => {}
+        failure => origin.failure = failure,
+    }
+    if health != was {
+        origin.since = now.wall;
+        if was == Health::Unknown {
+            state.unknown -= 1;
+            state.round_complete |= state.unknown == 0;
+        }
+        effects.push(Effect::Publish);
+    }
+    let group = fleet.group_of(id);
+    pace(fleet, state, id, effects);
+    if changed {
+        state.weigh(fleet, group, now);
+    }
+    // Even an expected result may be the proof that a waiting move needs.
+    let waiting = state.group(group).unfit_since.is_some() || state.group(group).active.is_none();
+    if changed || waiting {
+        consider(fleet, state, group, now, effects);
+    }
+}
+
+/// Lets a group do what it would do by itself.
+fn consider(fleet: &Fleet, state: &mut State, id: GroupId, now: Now, effects: &mut Vec<Effect>) {
+    watch_active(fleet, state, id, now, effects);
+    let outlook = decide::outlook(fleet, state, id, now);
+    let proposed = match &outlook {
+        Outlook::Propose { to } => Some(*to),
+        _ => None,
+    };
+    if state.group(id).proposal != proposed {
+        state.group_mut(id).proposal = proposed;
+        if let Some(to) = proposed {
+            let reason =
+                format!("ready to move to `{}`; waiting for a person to confirm", fleet.site(to).name);
+            effects.push(Effect::Record(note(Some(&fleet.group(id).name), EventKind::Proposed, reason, now)));
+        }
+        effects.push(Effect::Publish);
+    }
+    match outlook {
+        Outlook::Settled | Outlook::Barred(_) | Outlook::Propose { .. } => {}
+        Outlook::Move { to, kind } => {
+            let reason = move_reason(fleet, state, id, to, kind).into();
+            let change = switched(fleet, state, id, to, kind, &SELF.into(), &reason, now);
+            persist(state, id, change, None, effects);
+        }
+        Outlook::Freeze { cause, to } => {
+            let change = frozen(fleet, state, id, cause, to, now);
+            persist(state, id, change, None, effects);
+        }
+    }
+}
+
+/// Keeps account of since when the active site has been unfit.
+fn watch_active(fleet: &Fleet, state: &mut State, id: GroupId, now: Now, effects: &mut Vec<Effect>) {
+    let (group, own) = (fleet.group(id), state.group(id));
+    let Some(active) = own.active else { return };
+    let name = &fleet.site(active).name;
+    match (own.fitness_at(group, active), own.unfit_since) {
+        (Fitness::Unfit(obstacles), None) => {
+            let why: Vec<_> = obstacles.iter().map(ToString::to_string).collect();
+            let reason = format!("active site `{name}` is unfit: {}", why.join("; "));
+            effects.push(Effect::Record(note(Some(&group.name), EventKind::Unfit, reason, now)));
+            state.group_mut(id).unfit_since = Some(now.mono);
+            // A target has to be seen after the loss, so look at once.
+            for service in &group.services {
+                let others = fleet.service(*service).origins.iter().filter(|(site, _)| **site != active);
+                effects
+                    .extend(others.flat_map(|(_, origins)| origins).map(|origin| Effect::ProbeNow(*origin)));
+            }
+            repace(fleet, state, id, effects);
+        }
+        (Fitness::Fit | Fitness::Unknown(_), Some(_)) => {
+            let reason = format!("active site `{name}` is no longer known to be unfit");
+            effects.push(Effect::Record(note(Some(&group.name), EventKind::Recovered, reason, now)));
+            state.group_mut(id).unfit_since = None;
+            repace(fleet, state, id, effects);
+        }
+        _ => {}
+    }
+}
+
+fn obey(fleet: &Fleet, state: &mut State, order: Order, now: Now, effects: &mut Vec<Effect>) {
+    match order::judge(fleet, state, &order, now) {
+        Verdict::Already => {
+            let outcome = Ok(done(fleet, state, order.group, false));
+            effects.push(Effect::Reply { order: order.id, outcome });
+        }
+        Verdict::Refused(refusal) => {
+            effects.push(Effect::Record(Event {
+                actor: order.actor,
+                ..note(Some(&fleet.group(order.group).name), EventKind::Refused, refusal.message.clone(), now)
+            }));
+            effects.push(Effect::Reply { order: order.id, outcome: Err(refusal) });
+        }
+        Verdict::Change(change) => persist(state, order.group, *change, Some(order.id), effects),
+    }
+}
+
+fn persist(
+    state: &mut State,
+    group: GroupId,
+    change: (Durable, Event),
+    order: Option<u64>,
+    effects: &mut Vec<Effect>,
+) {
+    let ticket = state.ticket();
+    let own = state.group_mut(group);
+    let (next, event) = &change;
+    own.epoch_max = own.epoch_max.max(next.epoch());
+    own.pending = Some(Pending { ticket, next: next.clone(), kind: event.kind, order });
+    effects.push(Effect::Persist { group, ticket, change: Box::new(change) });
+}
+
+/// A change is durable: it becomes what the group lives by.
+fn adopt(fleet: &Fleet, state: &mut State, id: GroupId, ticket: u64, now: Now, effects: &mut Vec<Effect>) {
+    let own = state.group_mut(id);
+    let Some(pending) = own.pending.take_if(|pending| pending.ticket == ticket) else { return };
+    let moved = pending.next.epoch() != own.durable.epoch();
+    own.durable = pending.next;
+    own.store_trouble = None;
+    if moved {
+        own.active = own.durable.decision.as_ref().and_then(|decision| fleet.site_named(&decision.site));
+        own.unfit_since = None;
+        own.proposal = None;
+    }
+    state.weigh(fleet, id, now);
+    repace(fleet, state, id, effects);
+    effects.push(Effect::Publish);
+    if let Some(order) = pending.order {
+        effects.push(Effect::Reply { order, outcome: Ok(done(fleet, state, id, true)) });
+    }
+    consider(fleet, state, id, now, effects);
+}
+
+/// A change could not be made durable: it did not happen.
+fn give_up(
+    fleet: &Fleet,
+    state: &mut State,
+    id: GroupId,
+    ticket: u64,
+    detail: &Arc<str>,
+    now: Now,
+    effects: &mut Vec<Effect>,
+) {
+    let own = state.group_mut(id);
+    let Some(pending) = own.pending.take_if(|pending| pending.ticket == ticket) else { return };
+    own.store_trouble = Some((detail.clone(), now.mono.plus(STORE_RETRY)));
+    let what = pending.kind.label();
+    let reason = format!("{what} did not happen, because the store could not be written: {detail}");
+    effects.push(Effect::Record(note(Some(&fleet.group(id).name), EventKind::NotStored, reason, now)));
+    if let Some(order) = pending.order {
+        effects.push(Effect::Reply { order, outcome: Err(Refusal::not_stored(detail)) });
+    }
+}
+
+fn learn(fleet: &Fleet, state: &mut State, fact: Fact, now: Now, effects: &mut Vec<Effect>) {
+    let facts = &mut state.facts;
+    match fact {
+        Fact::Isolation(isolation) => facts.isolation = isolation,
+        Fact::Gate { group, site, gate, verdict } => {
+            facts.gates.entry((group, site)).or_default().insert(gate, verdict);
+        }
+        Fact::FrontDoor { site, reachable: true } => {
+            facts.front_door_lost.remove(&site);
+        }
+        Fact::FrontDoor { site, reachable: false } => {
+            facts.front_door_lost.insert(site);
+        }
+        Fact::Forbidden { group, site, rule, holds } => {
+            let rules = facts.forbidden.entry((group, site)).or_default();
+            if holds {
+                rules.insert(rule)
+            } else {
+                rules.remove(&rule)
+            };
+        }
+    }
+    for group in fleet.group_ids() {
+        state.weigh(fleet, group, now);
+        consider(fleet, state, group, now, effects);
+    }
+    effects.push(Effect::Publish);
+}
+
+fn frozen(
+    fleet: &Fleet,
+    state: &State,
+    id: GroupId,
+    cause: FreezeCause,
+    to: SiteId,
+    now: Now,
+) -> (Durable, Event) {
+    let (group, site) = (fleet.group(id), &fleet.site(to).name);
+    let reason = match cause {
+        FreezeCause::NoFence => format!(
+            "`{site}` is ready, but the group is neither stateless nor has a fence that works, so moving it by \
+             itself could leave two sites writing; set `stateless = true` if it shares no data, or move it by hand"
+        ),
+        FreezeCause::TooManySwitches => format!(
+            "`{site}` is ready, but {} automatic switches in {} s are the most that `switches_max` allows",
+            group.switch_limit.count,
+            group.switch_limit.window.as_secs()
+        ),
+        FreezeCause::Operator => String::from("frozen by an operator"),
+    };
+    let mut next = state.group(id).durable.clone();
+    next.freeze = Some(Freeze { cause, since: now.wall, actor: SELF.into(), reason: reason.clone().into() });
+    let mut event = note(Some(&group.name), EventKind::Frozen, reason, now);
+    event.epoch = Some(next.epoch());
+    (next, event)
+}
+
+fn move_reason(fleet: &Fleet, state: &State, id: GroupId, to: SiteId, kind: SwitchKind) -> String {
+    let (group, own) = (fleet.group(id), state.group(id));
+    let target = &fleet.site(to).name;
+    match (kind, own.active) {
+        (SwitchKind::Failover, Some(active)) => {
+            let why: Vec<_> =
+                own.fitness_at(group, active).obstacles().iter().map(ToString::to_string).collect();
+            format!("`{}` is unfit ({}); `{target}` is proven fit", fleet.site(active).name, why.join("; "))
+        }
+        (SwitchKind::Failback, _) => format!("preferred site `{target}` has been fit for long enough"),
+        _ => format!("first decision of this group: `{target}` is the first fit site in order of preference"),
+    }
+}
+
+fn done(fleet: &Fleet, state: &State, id: GroupId, changed: bool) -> Done {
+    let own = state.group(id);
+    Done {
+        group: fleet.group(id).name.clone(),
+        site: own.active.map(|site| fleet.site(site).name.clone()),
+        epoch: own.durable.epoch(),
+        changed,
+    }
+}
+
+fn note(group: Option<&Name>, kind: EventKind, reason: String, now: Now) -> Event {
+    Event {
+        at: now.wall,
+        group: group.cloned(),
+        kind,
+        actor: SELF.into(),
+        reason: reason.into(),
+        from: None,
+        to: None,
+        epoch: None,
+        overrides: Vec::new(),
+    }
+}
+
+fn repace(fleet: &Fleet, state: &mut State, group: GroupId, effects: &mut Vec<Effect>) {
+    for service in &fleet.group(group).services {
+        for origin in fleet.service(*service).origins.values().flatten() {
+            pace(fleet, state, *origin, effects);
+        }
+    }
+}
+
+/// Asks often while a result may change something: of the origin, or of where its group goes.
+fn pace(fleet: &Fleet, state: &mut State, id: OriginId, effects: &mut Vec<Effect>) {
+    let looking = state.group(fleet.group_of(id)).unfit_since.is_some();
+    let origin = &mut state.origins[id.index()];
+    let pace = if looking || origin.hysteresis.in_doubt() { Pace::Fast } else { Pace::Normal };
+    if origin.pace != pace {
+        origin.pace = pace;
+        effects.push(Effect::Pace(id, pace));
+    }
+}
