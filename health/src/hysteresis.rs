@@ -80,7 +80,7 @@ impl Hysteresis {
         match (self.health, pass) {
             (Health::Unknown, true) => self.health = Health::Up,
             (Health::Unknown | Health::Up, false) if self.run >= thresholds.fall => {
-                self.health = Health::Down
+                self.health = Health::Down;
             }
             (Health::Down, false) if self.run >= thresholds.fall => self.stale = false,
             (Health::Down, true) if self.run >= thresholds.rise => {
