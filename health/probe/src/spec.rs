@@ -43,6 +43,7 @@ pub struct Timing {
 }
 
 /// What counts as a pass.
+#[expect(clippy::large_enum_variant, reason = "one per check, behind an Arc")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A GET over HTTP/1.1 that is answered as wanted. Redirects are not followed.
@@ -103,8 +104,7 @@ impl ProbeSpec {
     /// When a duration is zero or absurd.
     pub fn new(origin: OriginId, addr: SocketAddr, kind: Kind, timing: Timing) -> Result<Self, SpecError> {
         let Timing { interval, fast_interval, timeout } = timing;
-        for (name, value) in
-            [("interval", interval), ("fast_interval", fast_interval), ("timeout", timeout)]
+        for (name, value) in [("interval", interval), ("fast_interval", fast_interval), ("timeout", timeout)]
         {
             if !(DURATION_MIN..=DURATION_MAX).contains(&value) {
                 return Err(SpecError::Timing { name, value });

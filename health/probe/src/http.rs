@@ -1,0 +1,225 @@
+//! GET over HTTP/1.1, on a connection that is kept for a while.
+//!
+//! The connection of the HTTP library is driven by the probe itself and sleeps between probes: no task per
+//! connection, no wake-up while nothing is asked. The price is that a close by the origin is noticed only by the
+//! next probe, which then opens a fresh connection within its own timeout.
+
+use std::error::Error as _;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+
+use ::http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
+use ::http::{HeaderMap, HeaderValue, Request, Response, Version};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Body, Incoming};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+
+use crate::outcome::{Failure, Fault, Stage};
+use crate::spec::{HttpCheck, StatusSet};
+use crate::tls::{Handshake, Trust, tls_failure};
+use crate::wire::{Flood, Meter, Wire};
+use crate::{BODY_BYTES_MAX, FRESH_EVERY, tcp};
+
+/// Bytes of a response's head.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+type Connection = http1::Connection<TokioIo<Wire>, Empty<Bytes>>;
+
+/// One HTTP check and the connection it keeps.
+pub(crate) struct HttpProbe {
+    request: Request<Empty<Bytes>>,
+    statuses: StatusSet,
+    body: Option<Arc<str>>,
+    tls: Option<Handshake>,
+    kept: Option<Kept>,
+}
+
+/// A connection between two probes.
+struct Kept {
+    sender: http1::SendRequest<Empty<Bytes>>,
+    /// Gone once the library is done with it.
+    connection: Option<Connection>,
+    meter: Meter,
+    /// Probes it has carried.
+    carried: u32,
+}
+
+/// How an exchange failed.
+struct Broken {
+    fault: Fault,
+    /// Nothing was heard: on a kept connection that means the origin had closed it.
+    silent: bool,
+}
+
+impl HttpProbe {
+    pub(crate) fn new(check: &HttpCheck, trust: &Trust) -> Self {
+        let mut request = Request::new(Empty::new());
+        *request.uri_mut() = check.target.clone();
+        let headers = request.headers_mut();
+        headers.insert(HOST, check.host.clone());
+        let agent = concat!("tidegate-probe/", env!("CARGO_PKG_VERSION"));
+        headers.insert(USER_AGENT, HeaderValue::from_static(agent));
+        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+        let tls = check.tls.as_ref().map(|tls| Handshake::new(tls, trust));
+        Self { request, statuses: check.statuses.clone(), body: check.body.clone(), tls, kept: None }
+    }
+
+    /// Asks once; `stage` follows how far it came. The deadline is the caller's: dropping the future closes the
+    /// connection.
+    pub(crate) async fn probe(&mut self, addr: SocketAddr, stage: &mut Stage) -> Result<(), Fault> {
+        if let Some(kept) = self.kept.take() {
+            *stage = Stage::Response;
+            match self.exchange(kept, stage).await {
+                Err(Broken { silent: true, .. }) => {}
+                result => return result.map_err(|broken| broken.fault),
+            }
+        }
+        let fresh = self.open(addr, stage).await?;
+        self.exchange(fresh, stage).await.map_err(|broken| broken.fault)
+    }
+
+    async fn open(&self, addr: SocketAddr, stage: &mut Stage) -> Result<Kept, Fault> {
+        *stage = Stage::Connect;
+        let stream = tcp::connect(addr).await?;
+        let wire = match &self.tls {
+            None => Wire::plain(stream),
+            Some(tls) => {
+                *stage = Stage::Tls;
+                Wire::tls(tls.perform(stream).await?)
+            }
+        };
+        *stage = Stage::Response;
+        let meter = wire.meter();
+        let opened = http1::Builder::new().max_buf_size(HEAD_BYTES_MAX).handshake(TokioIo::new(wire)).await;
+        let (sender, connection) = opened.map_err(|error| fault(&error, false))?;
+        Ok(Kept { sender, connection: Some(connection), meter, carried: 0 })
+    }
+
+    /// One request and its answer. The connection is kept if it may be; every failure closes it.
+    async fn exchange(&mut self, mut kept: Kept, stage: &mut Stage) -> Result<(), Broken> {
+        kept.meter.reset();
+        kept.carried += 1;
+        let response = kept.ask(self.request.clone()).await?;
+        let got = response.status().as_u16();
+        if !self.statuses.contains(got) {
+            let wanted = self.statuses.clone();
+            return Err(Broken { fault: Failure::Status { got, wanted }.into(), silent: false });
+        }
+        let reusable = stays_open(response.version(), response.headers()) && kept.carried < FRESH_EVERY;
+        *stage = Stage::Body;
+        let body = response.into_body();
+        let whole = drive(&mut kept.connection, read(body, self.body.as_ref())).await;
+        let whole = whole.map_err(|fault| Broken { fault, silent: false })?;
+        if whole && reusable && kept.connection.is_some() {
+            self.kept = Some(kept);
+        }
+        Ok(())
+    }
+}
+
+impl Kept {
+    async fn ask(&mut self, request: Request<Empty<Bytes>>) -> Result<Response<Incoming>, Broken> {
+        let sender = &mut self.sender;
+        let answer = drive(&mut self.connection, async {
+            sender.ready().await?;
+            sender.send_request(request).await
+        });
+        answer.await.map_err(|error| {
+            let heard = self.meter.heard();
+            // Cancelled means that the request was never sent, whatever the origin said before (some announce that
+            // they close an idle connection with a 408).
+            Broken { fault: fault(&error, heard), silent: !heard || error.is_canceled() }
+        })
+    }
+}
+
+/// Runs `work` while driving the connection it depends on.
+async fn drive<F: Future>(connection: &mut Option<Connection>, work: F) -> F::Output {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = work.as_mut().poll(cx) {
+            return Poll::Ready(output);
+        }
+        let Some(running) = connection else { return Poll::Pending };
+        // Its errors reach `work` too, which knows what they interrupted.
+        if Pin::new(running).poll(cx).is_ready() {
+            *connection = None;
+        }
+        work.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// Reads the body as far as a check cares and looks for the wanted text; says whether that was all of it.
+async fn read(mut body: Incoming, wanted: Option<&Arc<str>>) -> Result<bool, Fault> {
+    if wanted.is_none() && body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+        return Ok(false);
+    }
+    let mut text = Vec::new();
+    let mut read = 0;
+    let whole = loop {
+        let Some(frame) = body.frame().await else { break true };
+        let frame = frame.map_err(|error| fault(&error, true))?;
+        let Ok(data) = frame.into_data() else { continue };
+        let taken = data.len().min(BODY_BYTES_MAX - read);
+        read += taken;
+        if wanted.is_some() {
+            text.extend_from_slice(&data[..taken]);
+        }
+        if taken < data.len() || (read == BODY_BYTES_MAX && !body.is_end_stream()) {
+            break false;
+        }
+    };
+    match wanted {
+        Some(wanted) if !text.windows(wanted.len()).any(|window| window == wanted.as_bytes()) => {
+            Err(Failure::Body { wanted: wanted.clone() }.into())
+        }
+        _ => Ok(whole),
+    }
+}
+
+/// Whether the origin will take another request on this connection (RFC 9112, 9.3).
+fn stays_open(version: Version, headers: &HeaderMap) -> bool {
+    let says = |option: &str| {
+        let values = headers.get_all(CONNECTION).into_iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|token| token.trim().eq_ignore_ascii_case(option))
+    };
+    !says("close") && (version == Version::HTTP_11 || says("keep-alive"))
+}
+
+/// Says in our words what the library found. `heard` says whether a byte of the answer had come.
+fn fault(error: &hyper::Error, heard: bool) -> Fault {
+    if error.is_parse_too_large() {
+        return Failure::TooLarge.into();
+    }
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(cause) = cause.downcast_ref::<io::Error>() {
+            return io_fault(cause, heard);
+        }
+        source = cause.source();
+    }
+    if error.is_incomplete_message() && heard {
+        return Failure::Cut.into();
+    }
+    if heard { Failure::NotHttp.into() } else { Failure::NoAnswer.into() }
+}
+
+fn io_fault(error: &io::Error, heard: bool) -> Fault {
+    if let Some(failure) = tls_failure(error) {
+        return failure.into();
+    }
+    if error.get_ref().and_then(|cause| cause.downcast_ref::<Flood>()).is_some() {
+        return Failure::TooLarge.into();
+    }
+    if heard && error.kind() == io::ErrorKind::UnexpectedEof {
+        return Failure::Cut.into();
+    }
+    Fault::from_io(error)
+}
