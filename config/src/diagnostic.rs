@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::render::render;
+use crate::source::Place;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
@@ -30,38 +31,40 @@ pub struct Diagnostic {
     pub help: Option<String>,
 }
 
-/// Every error of one configuration text, in the order of the text, at least one, and the warnings found on the way.
+/// Every error of one configuration text, in the order of the text, at least one.
 #[derive(Clone, Debug)]
 pub struct Diagnostics {
     file: String,
     text: String,
-    found: Vec<Diagnostic>,
+    errors: Vec<Diagnostic>,
+}
+
+impl Diagnostic {
+    pub(crate) fn new(severity: Severity, place: &Place, message: String, help: Option<String>) -> Self {
+        // Where nothing is written there is still a first line to point at.
+        let (line, column) = (place.line.max(1), place.column.max(1));
+        Self { severity, line, column, span: place.span.clone(), path: place.path.clone(), message, help }
+    }
 }
 
 impl Diagnostics {
-    pub(crate) fn new(file: &str, text: &str, found: Vec<Diagnostic>) -> Self {
-        Self { file: file.to_owned(), text: text.to_owned(), found }
+    pub(crate) fn new(file: &str, text: &str, errors: Vec<Diagnostic>) -> Self {
+        Self { file: file.to_owned(), text: text.to_owned(), errors }
     }
 
-    /// Errors and warnings, in the order of the text.
     #[must_use]
-    pub fn all(&self) -> &[Diagnostic] {
-        &self.found
-    }
-
-    pub fn errors(&self) -> impl Iterator<Item = &Diagnostic> {
-        self.found.iter().filter(|diagnostic| diagnostic.severity == Severity::Error)
+    pub fn errors(&self) -> &[Diagnostic] {
+        &self.errors
     }
 }
 
 impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for diagnostic in &self.found {
+        for diagnostic in &self.errors {
             writeln!(f, "{}", render(diagnostic, &self.file, &self.text))?;
         }
-        let errors = self.errors().count();
-        let plural = if errors == 1 { "" } else { "s" };
-        write!(f, "{}: {errors} error{plural}", self.file)
+        let count = self.errors.len();
+        write!(f, "{}: {count} error{}", self.file, if count == 1 { "" } else { "s" })
     }
 }
 

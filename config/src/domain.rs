@@ -11,6 +11,7 @@ use std::time::Duration;
 use tidegate_health::fleet::Fleet;
 use tidegate_health::id::{GroupId, Name, SiteId};
 
+use crate::source::Place;
 use crate::status_set::StatusSet;
 
 /// A whole configuration.
@@ -211,6 +212,8 @@ pub struct ZoneSettings {
     /// As written: relative paths are relative to the configuration file.
     pub file: PathBuf,
     pub steer: Vec<SteerSettings>,
+    /// Where the configuration names the zone, for what is found once its file is read.
+    pub declared: Place,
 }
 
 /// A name that answers with the front doors of a group's active site.

@@ -1,0 +1,147 @@
+//! Origins: how one is reached, and how it is checked.
+
+use std::time::Duration;
+
+use tidegate_health::fleet::Thresholds;
+use tidegate_health::id::Name;
+
+use super::{small, value_or, value_or_default};
+use crate::domain::{Check, HostPattern, OriginEndpoint, Protocol, Scheme, Tls, Verify};
+use crate::source::{At, Source};
+use crate::spec::{CheckKind, CheckSpec, OriginSpec, OriginUrl, ServiceSpec, TlsSpec, UrlScheme, VerifySpec};
+
+/// What the origins of one service have in common.
+pub(super) struct Template<'s> {
+    pub(super) thresholds: Thresholds,
+    protocol: Protocol,
+    check: Option<&'s CheckSpec>,
+    tls: Tls,
+    /// Where requests and checks say they go unless told otherwise.
+    host: Option<Name>,
+}
+
+/// What the fleet wants to know of an origin beside its place.
+pub(super) struct Lowered {
+    pub(super) host: Option<Name>,
+}
+
+impl<'s> Template<'s> {
+    pub(super) fn new(source: &Source<'_>, spec: &'s ServiceSpec, hosts: &[HostPattern]) -> Self {
+        let host = hosts.iter().find_map(|host| match host {
+            HostPattern::Exact(name) => Some(name.clone()),
+            HostPattern::Wildcard(_) => None,
+        });
+        let check = spec.check.as_ref().map(|at| &at.value);
+        let unverified = Tls { verify: Verify::System, server_name: host.clone() };
+        deny_repeated_origins(source, spec);
+        Self {
+            thresholds: thresholds(source, check),
+            protocol: value_or_default(&spec.protocol),
+            check,
+            tls: refine(&unverified, spec.tls.as_ref()),
+            host,
+        }
+    }
+}
+
+pub(super) fn lower(
+    source: &Source<'_>,
+    spec: &OriginSpec,
+    url: &At<OriginUrl>,
+    template: &Template<'_>,
+) -> (Lowered, OriginEndpoint) {
+    let tls = refine(&template.tls, spec.tls.as_ref());
+    if let Some(at) = spec.tls.as_ref().filter(|_| url.value.scheme != UrlScheme::Https) {
+        source.error(&at.place, "`tls` is for https:// origins");
+    }
+    deny_scheme_of_other_protocol(source, url, template.protocol);
+    let scheme = match url.value.scheme {
+        UrlScheme::Http => Scheme::Http,
+        UrlScheme::Https => Scheme::Https(tls.clone()),
+        UrlScheme::Tcp => Scheme::Tcp,
+    };
+    let host_header = spec.host_header.as_ref().map(|at| Name::from(at.value.as_str()));
+    let endpoint = OriginEndpoint {
+        addr: url.value.addr,
+        check: check(&scheme, &tls, host_header.as_ref(), template),
+        scheme,
+        host_header,
+        weight: small(&spec.weight, 1),
+        vantages: spec.vantages.iter().flat_map(|at| &at.value).map(|at| at.value.as_str().into()).collect(),
+    };
+    (Lowered { host: spec.host.as_ref().map(|at| Name::from(at.value.as_str())) }, endpoint)
+}
+
+/// The more special settings over the more general ones.
+fn refine(general: &Tls, special: Option<&At<TlsSpec>>) -> Tls {
+    let Some(special) = special.map(|at| &at.value) else {
+        return general.clone();
+    };
+    let verify = match special.verify.as_ref().map(|at| &at.value) {
+        None => general.verify.clone(),
+        Some(VerifySpec::System) => Verify::System,
+        Some(VerifySpec::Off) => Verify::Off,
+        Some(VerifySpec::Ca(path)) => Verify::Ca(path.clone()),
+    };
+    let server_name = special.server_name.as_ref().map(|at| Name::from(at.value.to_ascii_lowercase()));
+    Tls { verify, server_name: server_name.or_else(|| general.server_name.clone()) }
+}
+
+fn check(scheme: &Scheme, tls: &Tls, host_header: Option<&Name>, template: &Template<'_>) -> Check {
+    let none = CheckSpec::default();
+    let spec = template.check.unwrap_or(&none);
+    let kind = match spec.kind.as_ref().map(|at| at.value) {
+        Some(kind) => kind,
+        None if *scheme == Scheme::Tcp => CheckKind::Tcp,
+        None => CheckKind::Http,
+    };
+    if kind == CheckKind::Tcp {
+        return Check::Tcp;
+    }
+    let configured = spec.host.as_ref().map(|at| Name::from(at.value.as_str()));
+    let speaks_tls = matches!(scheme, Scheme::Https(_)) || (*scheme == Scheme::Tcp && spec.tls.is_some());
+    Check::Http {
+        path: spec.path.as_ref().map_or_else(|| "/".to_owned(), |at| at.value.clone()),
+        host: configured.or_else(|| host_header.cloned()).or_else(|| template.host.clone()),
+        expect_status: spec.expect_status.as_ref().map(|at| at.value.clone()).unwrap_or_default(),
+        expect_body: spec.expect_body.as_ref().map(|at| at.value.clone()),
+        tls: speaks_tls.then(|| refine(tls, spec.tls.as_ref())),
+    }
+}
+
+fn thresholds(source: &Source<'_>, check: Option<&CheckSpec>) -> Thresholds {
+    let none = CheckSpec::default();
+    let check = check.unwrap_or(&none);
+    let interval = value_or(&check.interval, Duration::from_secs(1));
+    if let Some(fast) = check.fast_interval.as_ref().filter(|fast| fast.value > interval) {
+        source.error(&fast.place, "`fast_interval` is longer than `interval`");
+    }
+    Thresholds {
+        fall: small(&check.fall, 3),
+        rise: small(&check.rise, 2),
+        interval,
+        fast_interval: value_or(&check.fast_interval, Duration::from_millis(250).min(interval)),
+        timeout: value_or(&check.timeout, Duration::from_millis(500).min(interval / 2)),
+    }
+}
+
+fn deny_scheme_of_other_protocol(source: &Source<'_>, url: &At<OriginUrl>, protocol: Protocol) {
+    let is_tcp = url.value.scheme == UrlScheme::Tcp;
+    let message = match protocol {
+        Protocol::Http if is_tcp => "an http service needs http:// or https:// origins",
+        Protocol::Tcp | Protocol::Tls if !is_tcp => "a tcp or tls service needs tcp:// origins",
+        _ => return,
+    };
+    source.error(&url.place, message);
+}
+
+/// An address counts once per service: at two sites it would be up and down with both.
+fn deny_repeated_origins(source: &Source<'_>, spec: &ServiceSpec) {
+    let mut seen = std::collections::HashSet::new();
+    for at in spec.origins.iter().flat_map(|at| &at.value).flat_map(|(_, listed)| listed) {
+        let Some(url) = at.value.url.as_ref() else { continue };
+        if !seen.insert(url.value.addr) {
+            source.error(&url.place, format!("{} is an origin of this service already", url.value.addr));
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Services: their group, their hosts, and the origins at each of the group's sites.
+
+use std::collections::{BTreeMap, HashMap};
+
+use tidegate_health::fleet::{Fleet, Group, Service};
+use tidegate_health::id::{GroupId, Name, OriginId, ServiceId, SiteId};
+
+use super::origin::{self, Template};
+use super::{Directory, ORIGINS_MAX, small, value_or, value_or_default};
+use crate::dns_name::domain_name;
+use crate::domain::{
+    Ejection, HostPattern, LongLived, OriginEndpoint, Protocol, Retry, ServiceSettings, Spill, Timeouts,
+};
+use crate::reader::{Named, join};
+use crate::source::{At, Source};
+use crate::spec::{OriginSpec, ServiceSpec};
+
+/// Lowers services and their origins into the fleet; returns what is parallel to them.
+pub(super) fn lower(
+    source: &Source<'_>,
+    specs: &Named<ServiceSpec>,
+    sites: &Directory<'_>,
+    groups: &Directory<'_>,
+    fleet: &mut Fleet,
+) -> (Vec<OriginEndpoint>, Vec<ServiceSettings>) {
+    let (mut endpoints, mut settings) = (Vec::new(), Vec::new());
+    let mut taken = HashMap::new();
+    // What is no table at all is an error already, and has nothing to look at.
+    let readable = specs.iter().filter(|(_, spec)| spec.place.line > 0);
+    for (id, (name, spec)) in (0..=u16::MAX).map(ServiceId).zip(readable) {
+        let group = spec.group.as_ref().and_then(|group| groups.find(source, group)).map(GroupId);
+        if let Some(group) = group {
+            fleet.groups[group.index()].services.push(id);
+        }
+        let lowered = ServiceSettings {
+            protocol: protocol(source, spec),
+            hosts: hosts(source, name, spec, &mut taken),
+            spill: value_or_default(&spec.spill),
+            long_lived: value_or_default(&spec.long_lived),
+            timeouts: timeouts(spec),
+            retry: retry(spec),
+            ejection: ejection(source, spec),
+        };
+        deny_for_shared_data(source, spec, group.map(|group| fleet.group(group)));
+
+        let template = Template::new(source, spec, &lowered.hosts);
+        let mut origins = BTreeMap::new();
+        for (site_name, listed) in spec.origins.iter().flat_map(|at| &at.value) {
+            let Some(site) = sites.find(source, site_name).map(SiteId) else { continue };
+            deny_foreign_site(source, site_name, site, group, fleet);
+            let ids =
+                lower_origins(source, listed, &template, (id, site), fleet, &mut endpoints, &name.value);
+            if !ids.is_empty() {
+                origins.insert(site, ids);
+            }
+        }
+        check_origins(source, spec, group.map(|group| fleet.group(group)), fleet, &origins);
+        fleet.services.push(Service {
+            name: Name::from(name.value.as_str()),
+            group: group.unwrap_or(GroupId(0)),
+            critical: value_or(&spec.critical, true),
+            min_up: small(&spec.min_up, 1),
+            origins,
+        });
+        settings.push(lowered);
+    }
+    (endpoints, settings)
+}
+
+fn lower_origins(
+    source: &Source<'_>,
+    listed: &[At<OriginSpec>],
+    template: &Template<'_>,
+    (service, site): (ServiceId, SiteId),
+    fleet: &mut Fleet,
+    endpoints: &mut Vec<OriginEndpoint>,
+    service_name: &str,
+) -> Vec<OriginId> {
+    let mut ids = Vec::with_capacity(listed.len());
+    for at in listed {
+        let Some(url) = at.value.url.as_ref() else { continue };
+        if fleet.origins.len() == ORIGINS_MAX {
+            source.error(&at.place, format!("more than {ORIGINS_MAX} origins"));
+            return ids;
+        }
+        let site_name = fleet.site(site).name.clone();
+        let (origin, endpoint) = origin::lower(source, &at.value, url, template);
+        let id = OriginId(u32::try_from(endpoints.len()).expect("bounded by ORIGINS_MAX"));
+        fleet.origins.push(tidegate_health::fleet::Origin {
+            name: Name::from(format!("{service_name}/{site_name}/{}", endpoint.addr)),
+            service,
+            site,
+            host: origin.host,
+            thresholds: template.thresholds,
+        });
+        endpoints.push(endpoint);
+        ids.push(id);
+    }
+    ids
+}
+
+fn protocol(source: &Source<'_>, spec: &ServiceSpec) -> Protocol {
+    let protocol = value_or_default(&spec.protocol);
+    if let Some(at) = spec.protocol.as_ref().filter(|_| protocol != Protocol::Http) {
+        source.warn(
+            &at.place,
+            "only `protocol = \"http\"` has an effect yet: the service is checked, not served",
+        );
+    }
+    protocol
+}
+
+/// Normalizes host names and holds them against those of the services before.
+fn hosts<'s>(
+    source: &Source<'_>,
+    name: &'s At<String>,
+    spec: &ServiceSpec,
+    taken: &mut HashMap<HostPattern, &'s str>,
+) -> Vec<HostPattern> {
+    let protocol = value_or_default(&spec.protocol);
+    let Some(at) = spec.hosts.as_ref() else {
+        if protocol != Protocol::Tcp && !source.failed_below(&join(&spec.place.path, "hosts")) {
+            source.error(&spec.place, "`hosts` is missing");
+        }
+        return Vec::new();
+    };
+    if protocol == Protocol::Tcp {
+        source.error(&at.place, "a tcp service has no host names; `tls` is routed by name");
+    } else if at.value.is_empty() && !source.failed_below(&at.place.path) {
+        source.error(&at.place, "a service needs at least one host name");
+    }
+    let mut hosts = Vec::with_capacity(at.value.len());
+    for host in &at.value {
+        let pattern = match host_pattern(&host.value) {
+            Ok(pattern) => pattern,
+            Err(fault) => {
+                source.error(&host.place, fault);
+                continue;
+            }
+        };
+        match taken.insert(pattern.clone(), &name.value) {
+            None => hosts.push(pattern),
+            Some(other) if other == name.value => {
+                source.error(&host.place, format!("`{}` is listed twice", host.value));
+            }
+            Some(other) => {
+                source.error(&host.place, format!("`{}` is served by the service `{other}` too", host.value));
+            }
+        }
+    }
+    hosts
+}
+
+fn host_pattern(text: &str) -> Result<HostPattern, String> {
+    let (suffix, wildcard) = text.strip_prefix("*.").map_or((text, false), |suffix| (suffix, true));
+    if suffix.contains('*') {
+        return Err(format!("`{text}`: a `*` stands only at the front, as in `*.example.com`"));
+    }
+    if suffix.contains("://") || suffix.contains('/') {
+        return Err(format!("`{text}` is not a host name; paths and schemes do not belong here"));
+    }
+    if suffix.contains(':') {
+        return Err(format!(
+            "`{text}` is not a host name; requests to any port are meant, leave the port out"
+        ));
+    }
+    let name = Name::from(domain_name(suffix)?);
+    if &*name == "." {
+        return Err(format!("`{text}` is not a host name"));
+    }
+    Ok(if wildcard { HostPattern::Wildcard(name) } else { HostPattern::Exact(name) })
+}
+
+fn timeouts(spec: &ServiceSpec) -> Timeouts {
+    let default = Timeouts::default();
+    spec.timeouts.as_ref().map_or(default, |at| Timeouts {
+        connect: value_or(&at.value.connect, default.connect),
+        response: value_or(&at.value.response, default.response),
+        idle: value_or(&at.value.idle, default.idle),
+    })
+}
+
+fn retry(spec: &ServiceSpec) -> Retry {
+    let default = Retry::default();
+    spec.retry.as_ref().map_or(default, |at| Retry { attempts: small(&at.value.attempts, default.attempts) })
+}
+
+fn ejection(source: &Source<'_>, spec: &ServiceSpec) -> Ejection {
+    let default = Ejection::default();
+    let Some(ejection) = spec.ejection.as_ref().map(|at| &at.value) else {
+        return default;
+    };
+    let base = value_or(&ejection.base, default.base);
+    if let Some(max) = ejection.max.as_ref().filter(|max| max.value < base) {
+        source.error(&max.place, "the longest ejection is shorter than the first (`base`)");
+    }
+    Ejection {
+        failures: small(&ejection.failures, default.failures),
+        base,
+        max: value_or(&ejection.max, default.max.max(base)),
+        share_percent_max: small(&ejection.share_percent_max, default.share_percent_max),
+    }
+}
+
+/// Two sites must not both serve what shares data.
+fn deny_for_shared_data(source: &Source<'_>, spec: &ServiceSpec, group: Option<&Group>) {
+    let Some(group) = group.filter(|group| !group.is_stateless()) else {
+        return;
+    };
+    let help = format!("set `stateless = true` for the group `{}` if its services share no data", group.name);
+    if let Some(at) = spec.spill.as_ref().filter(|at| at.value == Spill::Any) {
+        source.error_help(&at.place, "`spill = \"any\"` is only for stateless groups", help.clone());
+    }
+    if let Some(at) = spec.long_lived.as_ref().filter(|at| at.value == LongLived::Keep) {
+        source.error_help(&at.place, "`long_lived = \"keep\"` is only for stateless groups", help);
+    }
+}
+
+fn deny_foreign_site(
+    source: &Source<'_>,
+    name: &At<String>,
+    site: SiteId,
+    group: Option<GroupId>,
+    fleet: &Fleet,
+) {
+    let Some(group) = group.map(|group| fleet.group(group)).filter(|group| !group.sites.contains(&site))
+    else {
+        return;
+    };
+    let message = format!("the site `{}` is not one of the group `{}`'s sites", name.value, group.name);
+    source.error_help(
+        &name.place,
+        message,
+        format!("add it to `group.{}.sites`, or leave it out", group.name),
+    );
+}
+
+/// Whether the service can be served at all of the group's sites.
+fn check_origins(
+    source: &Source<'_>,
+    spec: &ServiceSpec,
+    group: Option<&Group>,
+    fleet: &Fleet,
+    origins: &BTreeMap<SiteId, Vec<OriginId>>,
+) {
+    let (Some(group), Some(at)) = (group, spec.origins.as_ref()) else {
+        return;
+    };
+    if source.failed_below(&at.place.path) {
+        return;
+    }
+    if origins.is_empty() {
+        source.error(&at.place, "the service has no origins");
+        return;
+    }
+    let min_up = spec.min_up.as_ref();
+    for &id in &group.sites {
+        let site = &fleet.site(id).name;
+        let count = origins.get(&id).map_or(0, Vec::len);
+        if count == 0 && value_or(&spec.critical, true) {
+            let message =
+                format!("the site `{site}` has no origins of this critical service: it can never be fit");
+            source.warn_help(
+                &spec.place,
+                message,
+                format!("add `origins.{site}`, or set `critical = false`"),
+            );
+        } else if let Some(min_up) = min_up.filter(|at| count > 0 && at.value > count as u64) {
+            let message = format!("`min_up` is {}, but the site `{site}` has only {count}", min_up.value);
+            source.error_help(&min_up.place, message, "the site could never be fit");
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! One address at a site that serves one service.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use super::service::header_value;
+use super::spec;
+use super::value::{machine, path};
+use crate::reader::Field;
+use crate::source::At;
+
+spec! {
+    /// One address at a site that serves one service.
+    struct OriginSpec in "service.NAME.origins.SITE[]" {
+        /// `http://`, `https://` or `tcp://` with an IP address and a port; without a port 80 and 443 are meant.
+        required url: OriginUrl = origin_url,
+        /// The machine it runs on: draining a machine drains its origins in every service. Default none.
+        optional host: String = machine,
+        /// Share of requests relative to the site's other origins. Default 1, 1 to 256.
+        pending weight: u64 = |field| field.integer(1..=256),
+        /// The `Host` of forwarded requests. Default what the client sent.
+        optional host_header: String = header_value,
+        /// How TLS is verified. Default the service's.
+        optional tls: TlsSpec = TlsSpec::read,
+        /// Nodes that can reach the origin. Default all.
+        pending vantages: Vec<At<String>> = |field| field.list(machine),
+    }
+}
+
+spec! {
+    /// How TLS towards origins is verified.
+    struct TlsSpec in "service.NAME.tls" {
+        /// `"system"` trusts what the system trusts, `{ ca = "FILE" }` what that PEM file's certificates signed,
+        /// `"off"` everyone. Default `"system"`.
+        optional verify: VerifySpec = VerifySpec::read,
+        /// The name sent, and looked for in the certificate. Default the first of `hosts` without a `*`.
+        optional server_name: String = machine,
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum VerifySpec {
+    System,
+    Off,
+    Ca(PathBuf),
+}
+
+spec! {
+    /// Own trust.
+    struct CaSpec in "service.NAME.tls.verify" {
+        /// PEM file of the certificates that are trusted.
+        required ca: PathBuf = path,
+    }
+}
+
+/// The scheme of an origin's URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UrlScheme {
+    Http,
+    Https,
+    Tcp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OriginUrl {
+    pub(crate) scheme: UrlScheme,
+    pub(crate) addr: SocketAddr,
+}
+
+impl VerifySpec {
+    fn read(field: &Field<'_>) -> Option<Self> {
+        if field.is_table() {
+            return CaSpec::read(field)?.ca.map(|ca| Self::Ca(ca.value));
+        }
+        if !field.is_string() {
+            field.wrong_type("`\"system\"`, `\"off\"` or `{ ca = \"FILE\" }`");
+            return None;
+        }
+        field
+            .one_of(&[("system", false), ("off", true)])
+            .map(|off| if off { Self::Off } else { Self::System })
+    }
+}
+
+fn origin_url(field: &Field<'_>) -> Option<OriginUrl> {
+    let text = field.string()?;
+    match parse_url(text) {
+        Ok(url) => Some(url),
+        Err((message, help)) => {
+            field.source.error_hint(&field.place, message, help.map(str::to_owned));
+            None
+        }
+    }
+}
+
+type UrlFault = (String, Option<&'static str>);
+
+fn parse_url(text: &str) -> Result<OriginUrl, UrlFault> {
+    let example = Some("write it as \"http://192.0.2.1:8080\"");
+    let (scheme, rest) = text.split_once("://").ok_or_else(|| (format!("`{text}` is not a URL"), example))?;
+    let (scheme, port_default) = match scheme {
+        "http" => (UrlScheme::Http, Some(80)),
+        "https" => (UrlScheme::Https, Some(443)),
+        "tcp" => (UrlScheme::Tcp, None),
+        other => {
+            let message = format!("`{other}` is not a scheme of origins");
+            return Err((message, Some("the scheme is http, https or tcp")));
+        }
+    };
+    let (authority, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    if !matches!(tail, "" | "/") {
+        let help = Some("a check's path is the service's `check.path`");
+        return Err((format!("an origin is an address, without a path (`{tail}`)"), help));
+    }
+    if authority.contains('@') {
+        return Err(("an origin's URL has no user name".to_owned(), None));
+    }
+    let (host, port) =
+        split_port(authority).ok_or_else(|| (format!("`{authority}` is not an address"), example))?;
+    let ip = match host.parse::<IpAddr>() {
+        Ok(ip) if ip.is_unspecified() || ip.is_multicast() => {
+            return Err((format!("nothing can be reached at {ip}"), None));
+        }
+        Ok(ip) => ip,
+        Err(_) if host.is_empty() => return Err(("the address is missing".to_owned(), example)),
+        Err(_) if host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.' || byte == b':') => {
+            return Err((format!("`{host}` is not an IP address"), example));
+        }
+        Err(_) => {
+            let help = Some("give an IP address; names are not supported yet");
+            return Err((format!("`{host}` is a name, not an address"), help));
+        }
+    };
+    let port = match port {
+        Some(port) => port.parse::<u16>().ok().filter(|&port| port != 0),
+        None if port_default.is_none() => return Err(("a tcp origin needs a port".to_owned(), None)),
+        None => port_default,
+    };
+    let port = port.ok_or_else(|| (format!("`{authority}` has no port of 1..=65535"), None))?;
+    Ok(OriginUrl { scheme, addr: SocketAddr::new(ip, port) })
+}
+
+/// Splits `host`, `host:port`, `[v6]` and `[v6]:port`.
+fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
+    if let Some(rest) = authority.strip_prefix('[') {
+        let (host, after) = rest.split_once(']')?;
+        // Brackets are for IPv6 only (RFC 3986, section 3.2.2).
+        host.parse::<std::net::Ipv6Addr>().ok()?;
+        return match after {
+            "" => Some((host, None)),
+            _ => after.strip_prefix(':').map(|port| (host, Some(port))),
+        };
+    }
+    match authority.split_once(':') {
+        Some((_, after)) if after.contains(':') => None,
+        Some((host, port)) => Some((host, Some(port))),
+        None => Some((authority, None)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn urls_are_read_as_scheme_and_address() {
+        let table = [
+            ("http://10.0.0.1:8080", UrlScheme::Http, "10.0.0.1:8080"),
+            ("http://10.0.0.1", UrlScheme::Http, "10.0.0.1:80"),
+            ("https://10.0.0.1/", UrlScheme::Https, "10.0.0.1:443"),
+            ("https://[2001:db8::1]:8443", UrlScheme::Https, "[2001:db8::1]:8443"),
+            ("http://[::1]", UrlScheme::Http, "[::1]:80"),
+            ("tcp://127.0.0.1:5432", UrlScheme::Tcp, "127.0.0.1:5432"),
+            ("tcp://127.0.0.1:65535", UrlScheme::Tcp, "127.0.0.1:65535"),
+        ];
+        for (text, scheme, addr) in table {
+            let addr = addr.parse().expect("the table's addresses are valid");
+            assert_eq!(parse_url(text), Ok(OriginUrl { scheme, addr }), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_origin_is_refused_with_the_reason() {
+        let table = [
+            ("10.0.0.1:8080", "`10.0.0.1:8080` is not a URL"),
+            ("ftp://10.0.0.1", "`ftp` is not a scheme of origins"),
+            ("http://app.example.com", "`app.example.com` is a name, not an address"),
+            ("http://10.0.0.1/app", "an origin is an address, without a path (`/app`)"),
+            ("http://10.0.0.1?a", "an origin is an address, without a path (`?a`)"),
+            ("http://user@10.0.0.1", "an origin's URL has no user name"),
+            ("http://10.0.0.1.2", "`10.0.0.1.2` is not an IP address"),
+            ("http://2001:db8::1", "`2001:db8::1` is not an address"),
+            ("http://[10.0.0.1]", "`[10.0.0.1]` is not an address"),
+            ("http://[::1", "`[::1` is not an address"),
+            ("http://[::1]x", "`[::1]x` is not an address"),
+            ("http://0.0.0.0", "nothing can be reached at 0.0.0.0"),
+            ("http://", "the address is missing"),
+            ("http://10.0.0.1:0", "`10.0.0.1:0` has no port of 1..=65535"),
+            ("http://10.0.0.1:65536", "`10.0.0.1:65536` has no port of 1..=65535"),
+            ("http://10.0.0.1:", "`10.0.0.1:` has no port of 1..=65535"),
+            ("tcp://10.0.0.1", "a tcp origin needs a port"),
+        ];
+        for (text, message) in table {
+            assert_eq!(parse_url(text).map_err(|(message, _)| message), Err(message.to_owned()), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "(https?|tcp)://[\\[\\]0-9a-f.:/@é]{0,24}|\\PC{0,24}") {
+            let _ = parse_url(&text);
+        }
+    }
+}

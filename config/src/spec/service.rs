@@ -1,0 +1,177 @@
+//! What is served, how its origins are checked, and how requests reach them.
+
+use std::time::Duration;
+
+use super::value::{DAY, HOUR, MINUTE, ms, name};
+use super::{OriginSpec, TlsSpec, spec};
+use crate::domain::{LongLived, Protocol, Spill};
+use crate::reader::{Field, Named};
+use crate::source::At;
+use crate::status_set::StatusSet;
+
+spec! {
+    /// What is served: HTTP hosts, a TCP port, a TLS name.
+    struct ServiceSpec in "service.NAME" {
+        /// The group it moves with.
+        required group: String = name,
+        /// `"http"`, `"tcp"` or `"tls"` (passed through by server name). Only `"http"` has an effect yet. Default
+        /// `"http"`.
+        optional protocol: Protocol = |field| {
+            field.one_of(&[("http", Protocol::Http), ("tcp", Protocol::Tcp), ("tls", Protocol::Tls)])
+        },
+        /// Host names, each of one service only; `*.example.com` stands for every name below `example.com`.
+        /// Required for HTTP.
+        optional hosts: Vec<At<String>> = |field| field.list(Field::text),
+        /// Whether a site is unfit without this service. Default `true`.
+        optional critical: bool = Field::boolean,
+        /// Origins that must be up at a site. Default 1, 1 to 1000; at most as many as every site has.
+        optional min_up: u64 = |field| field.integer(1..=1000),
+        /// Which requests may try the next read-ready site before the group has switched: `"never"`, `"safe"` (GET
+        /// and HEAD) or `"any"` (stateless groups only). Default `"never"`.
+        optional spill: Spill = |field| {
+            field.one_of(&[("never", Spill::Never), ("safe", Spill::Safe), ("any", Spill::Any)])
+        },
+        /// What happens to WebSockets and the like at a switch: `"drain"`, `"close"` or `"keep"` (stateless groups
+        /// only). Default `"drain"`.
+        pending long_lived: LongLived = |field| {
+            field.one_of(&[("drain", LongLived::Drain), ("close", LongLived::Close), ("keep", LongLived::Keep)])
+        },
+        /// How origins are checked.
+        optional check: CheckSpec = CheckSpec::read,
+        /// How long to wait for origins.
+        optional timeouts: TimeoutsSpec = TimeoutsSpec::read,
+        /// How often to try.
+        optional retry: RetrySpec = RetrySpec::read,
+        /// When live traffic takes an origin out of picking.
+        optional ejection: EjectionSpec = EjectionSpec::read,
+        /// How TLS towards the origins is verified, unless an origin says otherwise.
+        optional tls: TlsSpec = TlsSpec::read,
+        /// Origins by site, which must be one of the group's.
+        required origins: Named<Vec<At<OriginSpec>>> = |field| field.named(|site| site.list(OriginSpec::read)),
+        /// Whether a client stays with its origin: `"none"`, `"cookie"` or `"source"`. Default `"none"`.
+        pending affinity: u8 = |field| field.one_of(&[("none", 0), ("cookie", 1), ("source", 2)]),
+        /// How long an origin that came up gets less than its share. Default `"0s"`, up to `"1h"`.
+        pending slow_start: Duration = |field| field.duration(ms(0)..=HOUR),
+    }
+}
+
+/// What a check does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CheckKind {
+    Http,
+    Tcp,
+}
+
+spec! {
+    /// How origins are checked, and what the results mean.
+    struct CheckSpec in "service.NAME.check" {
+        /// `"http"` or `"tcp"` (connecting is enough). Default what the origin's URL says.
+        optional kind: CheckKind = |field| field.one_of(&[("http", CheckKind::Http), ("tcp", CheckKind::Tcp)]),
+        /// Path and query that are asked for. Default `"/"`.
+        optional path: String = request_target,
+        /// Only `"GET"`, the default.
+        optional method: () = |field| field.one_of(&[("GET", ())]),
+        /// The `Host` header. Default the origin's `host_header`, else the first of `hosts`.
+        optional host: String = header_value,
+        /// Status codes that pass: `"200-299,301"`, `200` or a list of those; 100 to 599. Default `"200-299"`.
+        optional expect_status: StatusSet = status_set,
+        /// Text that the body's first 64 KiB must contain. Default none.
+        optional expect_body: String = Field::text,
+        /// How TLS is verified. Default as for requests.
+        optional tls: TlsSpec = TlsSpec::read,
+        /// Time between checks. Default `"1s"`, `"10ms"` to `"1h"`.
+        optional interval: Duration = |field| field.duration(ms(10)..=HOUR),
+        /// Time between checks while in doubt. Default `"250ms"`, or `interval` where that is shorter; `"10ms"` up
+        /// to `interval`.
+        optional fast_interval: Duration = |field| field.duration(ms(10)..=HOUR),
+        /// When an unanswered check has failed. Default `"500ms"`, or half of `interval` where that is shorter;
+        /// `"1ms"` to `"1m"`.
+        optional timeout: Duration = |field| field.duration(ms(1)..=MINUTE),
+        /// Consecutive failures from up to down. Default 3, 1 to 100.
+        optional fall: u64 = |field| field.integer(1..=100),
+        /// Consecutive passes from down to up. Default 2, 1 to 100.
+        optional rise: u64 = |field| field.integer(1..=100),
+    }
+}
+
+spec! {
+    /// How long to wait for origins.
+    struct TimeoutsSpec in "service.NAME.timeouts" {
+        /// One attempt to connect. Default `"1s"`, `"1ms"` to `"1m"`.
+        optional connect: Duration = |field| field.duration(ms(1)..=MINUTE),
+        /// From a request's end to the first byte of its response. Default `"60s"`, `"1ms"` to `"1d"`.
+        optional response: Duration = |field| field.duration(ms(1)..=DAY),
+        /// Silence within a body. Default `"60s"`, `"1ms"` to `"1d"`.
+        optional idle: Duration = |field| field.duration(ms(1)..=DAY),
+    }
+}
+
+spec! {
+    /// How often to try.
+    struct RetrySpec in "service.NAME.retry" {
+        /// Attempts for one request, the first included. Default 3, 1 to 16.
+        optional attempts: u64 = |field| field.integer(1..=16),
+    }
+}
+
+spec! {
+    /// When live traffic takes an origin out of picking. The last origin is never taken out.
+    struct EjectionSpec in "service.NAME.ejection" {
+        /// Consecutive failed requests. Default 3, 1 to 1000.
+        optional failures: u64 = |field| field.integer(1..=1000),
+        /// How long the first ejection lasts; repeated ones grow. Default `"10s"`, `"10ms"` to `"1h"`.
+        optional base: Duration = |field| field.duration(ms(10)..=HOUR),
+        /// The longest ejection. Default `"5m"`, or `base` where that is longer; `base` to `"1d"`.
+        optional max: Duration = |field| field.duration(ms(10)..=DAY),
+        /// Per cent of a site's origins that may be out at once; 0 turns ejection off. Default 50, 0 to 100.
+        optional share_percent_max: u64 = |field| field.integer(0..=100),
+    }
+}
+
+fn request_target(field: &Field<'_>) -> Option<String> {
+    let text = field.string()?;
+    if !text.starts_with('/') {
+        field.error_help("a path begins with `/`", format!("did you mean \"/{text}\"?"));
+        return None;
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+        field.error("a path has only visible ASCII characters, without `#`; encode others with `%`");
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+/// A host, with a port where needed, as a header carries it.
+pub(super) fn header_value(field: &Field<'_>) -> Option<String> {
+    let text = field.text()?;
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        field.error("a header's host has only visible ASCII characters");
+        return None;
+    }
+    Some(text)
+}
+
+fn status_set(field: &Field<'_>) -> Option<StatusSet> {
+    let parse = |field: &Field<'_>, text: &str| match StatusSet::parse(text) {
+        Ok(set) => Some(set),
+        Err(error) => {
+            field.error_help(error.to_string(), "codes and ranges: \"200-299,301\"");
+            None
+        }
+    };
+    let one = |field: &Field<'_>| {
+        if field.is_integer() {
+            let code = field.integer(100..=599)?;
+            return parse(field, &code.to_string());
+        }
+        parse(field, field.string()?)
+    };
+    if field.is_string() || field.is_integer() {
+        return one(field);
+    }
+    let set = StatusSet::union(field.list(one)?.into_iter().map(|at| at.value));
+    if set.is_none() {
+        field.error("no status code given");
+    }
+    set
+}
