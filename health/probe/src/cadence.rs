@@ -95,3 +95,105 @@ impl Cadence {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const FAST: Duration = Duration::from_millis(250);
+
+    fn cadence(seed: u64) -> (Cadence, Instant) {
+        let timing = Timing { interval: SECOND, fast_interval: FAST, timeout: SECOND };
+        let now = Instant::now();
+        (Cadence::new(timing, now, seed), now)
+    }
+
+    /// Starts when due, `late` after it.
+    fn start(cadence: &mut Cadence, pace: Pace, late: Duration) -> Instant {
+        let at = cadence.due(pace) + late;
+        cadence.started(at);
+        at
+    }
+
+    #[test]
+    fn the_first_probe_is_due_when_told() {
+        let (mut cadence, now) = cadence(1);
+        assert_eq!(cadence.due(Pace::Normal), now);
+        assert_eq!(cadence.due(Pace::Fast), now);
+    }
+
+    #[test]
+    fn lateness_does_not_add_up() {
+        for seed in 0..50 {
+            let (mut cadence, _) = cadence(seed);
+            start(&mut cadence, Pace::Normal, Duration::ZERO);
+            let second = start(&mut cadence, Pace::Normal, Duration::ZERO);
+            let mut last = second;
+            for _ in 0..1000 {
+                last = start(&mut cadence, Pace::Normal, Duration::from_millis(200));
+            }
+            let took = (last - second).as_secs_f64();
+            assert!((999.8..1000.4).contains(&took), "a thousand intervals took {took}");
+        }
+    }
+
+    #[test]
+    fn each_gap_is_the_interval_give_or_take_its_jitter() {
+        let (mut cadence, _) = cadence(3);
+        start(&mut cadence, Pace::Normal, Duration::ZERO);
+        let mut last = start(&mut cadence, Pace::Normal, Duration::ZERO);
+        let mut gaps = Vec::new();
+        for _ in 0..200 {
+            let at = start(&mut cadence, Pace::Normal, Duration::ZERO);
+            gaps.push(at - last);
+            last = at;
+        }
+        assert!(gaps.iter().all(|gap| *gap >= SECOND.mul_f64(0.899) && *gap <= SECOND.mul_f64(1.101)));
+        gaps.dedup();
+        assert!(gaps.len() > 100, "the jitter varies");
+    }
+
+    #[test]
+    fn origins_that_start_together_drift_apart_at_once() {
+        let mut seconds: Vec<Duration> = (0..400)
+            .map(|seed| {
+                let (mut cadence, now) = cadence(seed);
+                start(&mut cadence, Pace::Normal, Duration::ZERO);
+                cadence.due(Pace::Normal) - now
+            })
+            .collect();
+        seconds.sort_unstable();
+        assert!(seconds[0] >= SECOND.mul_f64(0.475) && seconds[399] <= SECOND.mul_f64(1.05));
+        let median = seconds[200].as_secs_f64();
+        assert!((0.7..0.8).contains(&median), "{median}");
+    }
+
+    #[test]
+    fn the_fast_pace_counts_from_the_last_start() {
+        let (mut cadence, _) = cadence(5);
+        let last = start(&mut cadence, Pace::Normal, Duration::ZERO);
+        let gap = cadence.due(Pace::Fast) - last;
+        assert!(gap >= FAST.mul_f64(0.95) && gap <= FAST.mul_f64(1.05), "{gap:?}");
+        let at = start(&mut cadence, Pace::Fast, Duration::ZERO);
+        let back = cadence.due(Pace::Normal) - at;
+        assert!(back >= SECOND.mul_f64(0.475) && back <= SECOND.mul_f64(1.05), "{back:?}");
+    }
+
+    #[test]
+    fn a_probe_out_of_turn_leaves_the_grid_alone() {
+        let (mut cadence, _) = cadence(6);
+        start(&mut cadence, Pace::Normal, Duration::ZERO);
+        let due = cadence.due(Pace::Normal);
+        cadence.started(due - Duration::from_millis(300));
+        assert_eq!(cadence.due(Pace::Normal), due);
+    }
+
+    #[test]
+    fn after_a_long_stall_there_is_no_catching_up() {
+        let (mut cadence, _) = cadence(7);
+        start(&mut cadence, Pace::Normal, Duration::ZERO);
+        let late = start(&mut cadence, Pace::Normal, SECOND * 60);
+        assert!(cadence.due(Pace::Normal) >= late + SECOND.mul_f64(0.95));
+    }
+}

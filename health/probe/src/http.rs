@@ -26,7 +26,7 @@ use crate::tls::{Handshake, Trust, tls_failure};
 use crate::wire::{Flood, Meter, Wire};
 use crate::{BODY_BYTES_MAX, FRESH_EVERY, tcp};
 
-/// Bytes of a response's head.
+/// Bytes of a response's head. The library looks after it has read, so up to twice as much may be taken in.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 type Connection = http1::Connection<TokioIo<Wire>, Empty<Bytes>>;
@@ -53,7 +53,7 @@ struct Kept {
 /// How an exchange failed.
 struct Broken {
     fault: Fault,
-    /// Nothing was heard: on a kept connection that means the origin had closed it.
+    /// Nothing was heard of this request: on a kept connection that means the origin had closed it.
     silent: bool,
 }
 
@@ -109,7 +109,9 @@ impl HttpProbe {
         let got = response.status().as_u16();
         if !self.statuses.contains(got) {
             let wanted = self.statuses.clone();
-            return Err(Broken { fault: Failure::Status { got, wanted }.into(), silent: false });
+            // A 408 on a kept connection closes it for having been idle (RFC 9110, 15.5.9).
+            let silent = got == 408 && kept.carried > 1;
+            return Err(Broken { fault: Failure::Status { got, wanted }.into(), silent });
         }
         let reusable = stays_open(response.version(), response.headers()) && kept.carried < FRESH_EVERY;
         *stage = Stage::Body;
@@ -218,8 +220,10 @@ fn io_fault(error: &io::Error, heard: bool) -> Fault {
     if error.get_ref().and_then(|cause| cause.downcast_ref::<Flood>()).is_some() {
         return Failure::TooLarge.into();
     }
-    if heard && error.kind() == io::ErrorKind::UnexpectedEof {
-        return Failure::Cut.into();
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof if heard => Failure::Cut.into(),
+        // So the library calls a bad chunk.
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => Failure::NotHttp.into(),
+        _ => Fault::from_io(error),
     }
-    Fault::from_io(error)
 }

@@ -301,3 +301,48 @@ impl fmt::Debug for Excerpt<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_our_own_machine_lacks_is_not_the_origins_fault() {
+        for (code, fault) in [
+            (Errno::MFILE, OwnFault::OutOfDescriptors),
+            (Errno::NFILE, OwnFault::OutOfDescriptors),
+            (Errno::NOBUFS, OwnFault::OutOfBuffers),
+            (Errno::NOMEM, OwnFault::OutOfBuffers),
+            (Errno::ADDRNOTAVAIL, OwnFault::OutOfPorts),
+        ] {
+            let error = io::Error::from_raw_os_error(code.raw_os_error());
+            assert_eq!(Fault::from_io(&error), Fault::Own(fault));
+        }
+    }
+
+    #[test]
+    fn errors_of_the_network_are_failures() {
+        for (code, failure) in [
+            (Errno::CONNREFUSED, Failure::Refused),
+            (Errno::CONNRESET, Failure::Reset),
+            (Errno::PIPE, Failure::Reset),
+            (Errno::HOSTUNREACH, Failure::Unreachable),
+            (Errno::NETUNREACH, Failure::Unreachable),
+            (Errno::TIMEDOUT, Failure::Io(io::ErrorKind::TimedOut)),
+        ] {
+            let error = io::Error::from_raw_os_error(code.raw_os_error());
+            assert_eq!(Fault::from_io(&error), Fault::Origin(failure));
+        }
+    }
+
+    #[test]
+    fn failures_stay_small() {
+        assert!(size_of::<Outcome>() <= 32, "{}", size_of::<Outcome>());
+    }
+
+    #[test]
+    fn a_long_text_is_shown_in_part() {
+        let failure = Failure::Body { wanted: "ä".repeat(500).into() };
+        assert_eq!(failure.to_string(), format!("body lacks \"{}\"...", "ä".repeat(60)));
+    }
+}

@@ -157,8 +157,9 @@ impl Scheduler {
 
     /// Ends all checks and waits until they have ended.
     pub async fn stop(mut self) {
-        for (_, mut running) in self.loops.drain() {
-            running.task.abort();
+        let mut ending: Vec<Loop> = self.loops.drain().map(|(_, running)| running).collect();
+        ending.iter().for_each(|running| running.task.abort());
+        for running in &mut ending {
             // Cancelled is what it is meant to be.
             drop((&mut running.task).await);
         }

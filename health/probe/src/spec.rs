@@ -252,3 +252,82 @@ fn status(text: &str) -> Option<u16> {
     let digits = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten().filter(|status| (100..=599).contains(status))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_sets_are_read_sorted_and_merged() {
+        for (text, shown) in [
+            ("200-299", "200-299"),
+            ("204", "204"),
+            (" 304 , 200 - 204,205", "200-205,304"),
+            ("200,200-210,205-299,404", "200-299,404"),
+            ("100-599", "100-599"),
+        ] {
+            let set: StatusSet = text.parse().unwrap();
+            assert_eq!(set.to_string(), shown);
+            assert_eq!(shown.parse(), Ok(set));
+        }
+        assert_eq!("200-299".parse(), Ok(StatusSet::success()));
+    }
+
+    #[test]
+    fn status_sets_that_mean_nothing_are_refused() {
+        for text in ["", " ", ",", "2xx", "299-200", "99", "600", "+20", "200-", "-200", "200--299", "0200"] {
+            assert!(text.parse::<StatusSet>().is_err(), "{text:?}");
+        }
+        assert_eq!(StatusSet::new([]), Err(StatusSetError::Empty));
+        assert!(StatusSet::new([200..=u16::MAX]).is_err());
+        let ranges = |count| vec!["200"; count].join(",").parse::<StatusSet>();
+        assert!(ranges(64).is_ok());
+        assert_eq!(ranges(65), Err(StatusSetError::TooMany));
+    }
+
+    #[test]
+    fn membership_is_exact_at_the_edges() {
+        let set: StatusSet = "200-299,404".parse().unwrap();
+        for (status, contained) in [(199, false), (200, true), (299, true), (300, false), (404, true)] {
+            assert_eq!(set.contains(status), contained, "{status}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_refused_beforehand() {
+        let check = |path, host| HttpCheck::new(path, host, StatusSet::success()).map(|_| ());
+        for path in ["", "health", "http://a/", "/a b", "/a\r\nx: y", "/a#b", "*", "/\0"] {
+            assert_eq!(check(path, "a"), Err(SpecError::Path(path.to_owned())), "{path:?}");
+        }
+        for host in ["", "a b", "a\r\nx: y", "user@a", "a/b", ":80", "ä"] {
+            assert_eq!(check("/", host), Err(SpecError::Host(host.to_owned())), "{host:?}");
+        }
+        for host in ["a", "app.example.com:8443", "192.0.2.1", "[2001:db8::1]:80"] {
+            assert_eq!(check("/a?b=c&d=%20", host), Ok(()), "{host:?}");
+        }
+        let check = HttpCheck::new("/", "a", StatusSet::success()).unwrap();
+        assert!(check.clone().with_body(&"x".repeat(1024)).is_ok());
+        assert_eq!(check.clone().with_body(&"x".repeat(1025)), Err(SpecError::Body(1025)));
+        assert_eq!(check.with_body(""), Err(SpecError::Body(0)));
+    }
+
+    #[test]
+    fn durations_are_within_reason() {
+        let second = Duration::from_secs(1);
+        let spec = |interval, fast_interval, timeout| {
+            let timing = Timing { interval, fast_interval, timeout };
+            ProbeSpec::new(OriginId(0), ([127, 0, 0, 1], 1).into(), Kind::Tcp, timing).map(|_| ())
+        };
+        assert_eq!(spec(second, second, second), Ok(()));
+        assert_eq!(spec(DURATION_MAX, DURATION_MIN, second), Ok(()));
+        let zero = Duration::ZERO;
+        for (refused, name) in [
+            (spec(zero, second, second), "interval"),
+            (spec(second, zero, second), "fast_interval"),
+            (spec(second, second, zero), "timeout"),
+        ] {
+            assert_eq!(refused, Err(SpecError::Timing { name, value: zero }));
+        }
+        assert!(spec(Duration::MAX, second, second).is_err());
+    }
+}

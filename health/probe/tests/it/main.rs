@@ -1,0 +1,9 @@
+//! Probes and their scheduler against real sockets.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod http;
+mod reuse;
+mod schedule;
+mod support;
+mod tcp;
+mod tls;
