@@ -255,7 +255,11 @@ fn status(text: &str) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::tls::Verify;
 
     #[test]
     fn status_sets_are_read_sorted_and_merged() {
@@ -283,6 +287,26 @@ mod tests {
         let ranges = |count| vec!["200"; count].join(",").parse::<StatusSet>();
         assert!(ranges(64).is_ok());
         assert_eq!(ranges(65), Err(StatusSetError::TooMany));
+    }
+
+    proptest! {
+        #[test]
+        fn a_set_holds_what_its_ranges_hold(ranges in vec((100_u16..600, 0_u16..40), 1..20)) {
+            let ranges: Vec<_> = ranges.into_iter().map(|(from, more)| from..=(from + more).min(599)).collect();
+            let set = StatusSet::new(ranges.clone()).unwrap();
+            for status in 0..=700 {
+                prop_assert_eq!(set.contains(status), ranges.iter().any(|range| range.contains(&status)));
+            }
+            prop_assert_eq!(set.to_string().parse(), Ok(set));
+        }
+
+        #[test]
+        fn no_text_is_too_much(status in "[0-9, -]{0,40}", text in any::<String>()) {
+            drop(status.parse::<StatusSet>());
+            drop(text.parse::<StatusSet>());
+            drop(HttpCheck::new(&format!("/{text}"), &text, StatusSet::success()));
+            drop(TlsCheck::new(&text, Verify::Off));
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::outcome::{Failure, Fault, TlsFailure};
+use crate::outcome::{Fault, TlsFailure};
 use crate::spec::SpecError;
 
 /// TLS towards an origin.
@@ -185,12 +185,6 @@ pub(crate) fn tls_failure(error: &io::Error) -> Option<TlsFailure> {
         rustls::Error::InvalidMessage(_) => TlsFailure::NotTls,
         _ => TlsFailure::Protocol,
     })
-}
-
-impl From<TlsFailure> for Failure {
-    fn from(failure: TlsFailure) -> Self {
-        Self::Tls(failure)
-    }
 }
 
 fn system() -> Result<Arc<ClientConfig>, TlsFailure> {

@@ -1,14 +1,17 @@
 //! What passes, what fails, and what an origin can do to a probe.
 
+use std::pin::pin;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tidegate_probe::{BODY_BYTES_MAX, Failure, HttpCheck, Kind, Outcome, OwnFault, Stage, StatusSet};
+use tidegate_probe::{
+    BODY_BYTES_MAX, Failure, HttpCheck, Kind, Outcome, OwnFault, Prober, Stage, StatusSet, Timing, Trust,
+};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
-use crate::support::{OK, Origin, ask, get, hasty, head, prober, refusing};
+use crate::support::{HOUR, OK, Origin, ask, get, head, prober, refusing, spec, wait_out};
 
 const MIB: usize = 1024 * 1024;
 
@@ -103,57 +106,74 @@ async fn a_closed_port_is_refused() {
 
 #[tokio::test]
 async fn silence_times_out() {
-    let after = Duration::from_millis(60);
-    let origin = Origin::raw(|mut stream, _| async move { while head(&mut stream).await.is_some() {} }).await;
-    let verdict = hasty(origin.addr, Kind::Http(get("/")), after).probe().await;
+    let origin = Origin::answering("").await;
+    let after = Duration::from_secs(5);
+    let verdict = wait_out(&origin, Kind::Http(get("/")), after, |seen| seen.requests() == 1).await;
     assert_eq!(verdict.outcome, Outcome::Fail(Failure::TimedOut { after, stage: Stage::Response }));
     assert!(verdict.finished - verdict.started >= after);
-    assert_eq!(verdict.outcome.to_string(), "timed out after 60ms waiting for the answer");
+    assert_eq!(verdict.outcome.to_string(), "timed out after 5s waiting for the answer");
 }
 
 #[tokio::test]
 async fn a_body_slower_than_the_timeout_fails() {
-    let after = Duration::from_millis(60);
-    let origin = Origin::closing("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").await;
     // The rest never comes, yet the connection stays.
-    let origin_held = Origin::raw(|mut stream, _| async move {
+    let origin = Origin::raw(|mut stream, seen| async move {
         head(&mut stream).await;
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").await.unwrap();
+        seen.request();
         head(&mut stream).await;
     })
     .await;
-    let outcome = hasty(origin_held.addr, Kind::Http(get("/")), after).probe().await.outcome;
-    assert_eq!(outcome, Outcome::Fail(Failure::TimedOut { after, stage: Stage::Body }));
-    assert_eq!(ask(&origin, get("/")).await, Outcome::Fail(Failure::Cut));
+    let after = Duration::from_secs(5);
+    let verdict = wait_out(&origin, Kind::Http(get("/")), after, |seen| seen.requests() == 1).await;
+    assert_eq!(verdict.outcome, Outcome::Fail(Failure::TimedOut { after, stage: Stage::Body }));
 }
 
 #[tokio::test]
 async fn a_suspended_daemon_learns_nothing() {
-    let limit = Duration::from_millis(500);
-    let origin = Origin::raw(|mut stream, seen| async move {
-        while head(&mut stream).await.is_some() {
-            seen.request();
-        }
-    })
-    .await;
-    for (slept, expected) in [
-        (Duration::from_secs(10), Outcome::Inconclusive(OwnFault::Starved)),
-        (Duration::from_millis(760), Outcome::Inconclusive(OwnFault::Starved)),
-        (
-            Duration::from_millis(700),
-            Outcome::Fail(Failure::TimedOut { after: limit, stage: Stage::Response }),
-        ),
-    ] {
-        let requests = origin.seen.requests();
-        let mut prober = hasty(origin.addr, Kind::Http(get("/")), limit);
+    let (limit, starved) = (Duration::from_secs(10), Outcome::Inconclusive(OwnFault::Starved));
+    let failed = Outcome::Fail(Failure::TimedOut { after: limit, stage: Stage::Response });
+    for (slept, expected) in [(60, &starved), (16, &starved), (14, &failed), (10, &failed)] {
+        let origin = Origin::answering("").await;
+        let timing = Timing { interval: HOUR, fast_interval: HOUR, timeout: limit };
+        let spec = spec(0, origin.addr, Kind::Http(get("/")), timing);
+        let mut prober = Prober::new(&spec, &Trust::default());
         let suspension = async {
-            origin.seen.until(|seen| seen.requests() > requests).await;
+            origin.seen.until(|seen| seen.requests() == 1).await;
             tokio::time::pause();
-            tokio::time::advance(slept).await;
-            tokio::time::resume();
+            tokio::time::advance(Duration::from_secs(slept)).await;
         };
         let (verdict, ()) = tokio::join!(prober.probe(), suspension);
-        assert_eq!(verdict.outcome, expected, "{slept:?}");
+        tokio::time::resume();
+        assert_eq!(verdict.outcome, *expected, "{slept} s");
+    }
+}
+
+#[tokio::test]
+async fn a_pass_found_after_a_suspension_is_not_believed() {
+    for (slept, expected) in [(60, Outcome::Inconclusive(OwnFault::Starved)), (1, Outcome::Pass)] {
+        let origin = Origin::raw(|mut stream, seen| async move {
+            head(&mut stream).await;
+            stream.write_all(OK.as_bytes()).await.unwrap();
+            seen.request();
+            head(&mut stream).await;
+        })
+        .await;
+        let timing = Timing { interval: HOUR, fast_interval: HOUR, timeout: Duration::from_secs(10) };
+        let spec = spec(0, origin.addr, Kind::Http(get("/")), timing);
+        let mut prober = Prober::new(&spec, &Trust::default());
+        let mut probe = pin!(prober.probe());
+        // Once the answer is out, nobody looks at the probe until time has passed.
+        tokio::select! {
+            biased;
+            () = origin.seen.until(|seen| seen.requests() == 1) => {}
+            verdict = &mut probe => panic!("too early: {verdict:?}"),
+        }
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(slept)).await;
+        let verdict = probe.await;
+        tokio::time::resume();
+        assert_eq!(verdict.outcome, expected, "{slept} s");
     }
 }
 

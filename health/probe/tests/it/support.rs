@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tidegate_health::id::OriginId;
-use tidegate_probe::{HttpCheck, Kind, Outcome, ProbeSpec, Prober, StatusSet, Timing, Trust};
+use tidegate_probe::{HttpCheck, Kind, Outcome, ProbeSpec, Prober, StatusSet, Timing, Trust, Verdict};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -202,10 +202,23 @@ pub(crate) fn prober(addr: SocketAddr, kind: Kind) -> Prober {
     Prober::new(&spec(0, addr, kind, timing(HOUR, HOUR)), &Trust::default())
 }
 
-/// A check on its own, with a short timeout.
-pub(crate) fn hasty(addr: SocketAddr, kind: Kind, limit: Duration) -> Prober {
+/// One probe of an origin that will not say any more once it has seen `what`: from then on time is virtual and
+/// jumps to the timeout, so that no stall of the machine can change the result.
+pub(crate) async fn wait_out(
+    origin: &Origin,
+    kind: Kind,
+    limit: Duration,
+    what: impl Fn(&Seen) -> bool,
+) -> Verdict {
     let timing = Timing { interval: HOUR, fast_interval: HOUR, timeout: limit };
-    Prober::new(&spec(0, addr, kind, timing), &Trust::default())
+    let mut prober = Prober::new(&spec(0, origin.addr, kind, timing), &Trust::default());
+    let pause = async {
+        origin.seen.until(what).await;
+        tokio::time::pause();
+    };
+    let (verdict, ()) = tokio::join!(prober.probe(), pause);
+    tokio::time::resume();
+    verdict
 }
 
 /// One probe of an HTTP check.

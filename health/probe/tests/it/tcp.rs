@@ -26,19 +26,19 @@ async fn a_closed_port_is_refused() {
 #[tokio::test]
 async fn a_banner_is_not_answered_with_a_reset() {
     let (tell, mut told) = mpsc::unbounded_channel();
-    let origin = Origin::raw(move |mut stream, _| {
+    let origin = Origin::raw(move |mut stream, seen| {
         let tell = tell.clone();
         async move {
-            // Our close comes first, the banner meets it.
+            stream.write_all(b"220 mail.example.com ESMTP\r\n").await.unwrap();
+            seen.request();
             let mut end = Vec::new();
-            let read = stream.read_to_end(&mut end).await;
-            let greeted = stream.write_all(b"220 mail.example.com ESMTP\r\n").await;
-            tell.send((read.is_ok(), greeted.is_ok())).unwrap();
+            tell.send(stream.read_to_end(&mut end).await.map_err(|error| error.kind())).unwrap();
         }
     })
     .await;
     let mut prober = prober(origin.addr, Kind::Tcp);
     assert_eq!(prober.probe().await.outcome, Outcome::Pass);
+    origin.seen.until(|seen| seen.requests() == 1).await;
     prober.rest().await;
-    assert_eq!(told.recv().await.unwrap(), (true, true));
+    assert_eq!(told.recv().await.unwrap(), Ok(0));
 }

@@ -9,9 +9,10 @@ use rustls::{ServerConfig, crypto::ring};
 use tidegate_probe::{
     CaBundle, CaError, Failure, Kind, Outcome, SpecError, Stage, TlsCheck, TlsFailure, Verify,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 
-use crate::support::{OK, Origin, ask, get, hasty, head, prober, serve};
+use crate::support::{OK, Origin, ask, get, head, prober, serve, wait_out};
 
 const NAME: &str = "app.example.com";
 
@@ -152,7 +153,7 @@ async fn sessions_are_kept_like_plain_connections() {
 #[tokio::test]
 async fn plain_text_is_not_tls() {
     let origin = Origin::raw(|mut stream, _| async move {
-        tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 400 Bad\r\n\r\n").await.unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad\r\n\r\n").await.unwrap();
         head(&mut stream).await;
     })
     .await;
@@ -161,11 +162,17 @@ async fn plain_text_is_not_tls() {
 
 #[tokio::test]
 async fn a_silent_handshake_times_out() {
-    let after = Duration::from_millis(60);
-    let origin = Origin::raw(|mut stream, _| async move { while head(&mut stream).await.is_some() {} }).await;
+    let origin = Origin::raw(|mut stream, seen| async move {
+        // The first byte of our greeting says that the connection is made.
+        stream.read_u8().await.unwrap();
+        seen.request();
+        while stream.read_u8().await.is_ok() {}
+    })
+    .await;
     let check = get("/").with_tls(TlsCheck::new(NAME, Verify::Off).unwrap());
-    let outcome = hasty(origin.addr, Kind::Http(check), after).probe().await.outcome;
-    assert_eq!(outcome, Outcome::Fail(Failure::TimedOut { after, stage: Stage::Tls }));
+    let after = Duration::from_secs(5);
+    let verdict = wait_out(&origin, Kind::Http(check), after, |seen| seen.requests() == 1).await;
+    assert_eq!(verdict.outcome, Outcome::Fail(Failure::TimedOut { after, stage: Stage::Tls }));
 }
 
 #[test]
