@@ -1,0 +1,97 @@
+//! What can be counted, with bounded labels: nothing a stranger sends can make a new time series.
+
+use crate::rr::Rtype;
+
+/// How a question came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Protocol {
+    Udp,
+    Tcp,
+    Tls,
+    Https,
+    Quic,
+}
+
+impl Protocol {
+    /// All of them, for registering metrics.
+    pub const ALL: [Self; 5] = [Self::Udp, Self::Tcp, Self::Tls, Self::Https, Self::Quic];
+
+    /// A metric label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Https => "https",
+            Self::Quic => "quic",
+        }
+    }
+}
+
+/// The type asked for, as a metric label: the mnemonic of a known type, or `other`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct QtypeLabel(&'static str);
+
+impl QtypeLabel {
+    /// For questions whose type is unknown or could not be read.
+    pub const OTHER: Self = Self("other");
+
+    pub(crate) fn new(rtype: Option<Rtype>) -> Self {
+        rtype.and_then(Rtype::mnemonic).map_or(Self::OTHER, Self)
+    }
+
+    /// A metric label.
+    pub fn as_str(self) -> &'static str {
+        self.0
+    }
+}
+
+/// Why something got no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DropReason {
+    /// Shorter than a header, or itself a response.
+    NoQuestion,
+    /// The kernel would not take the answer.
+    SendFailed,
+    /// The socket could not be read.
+    ReceiveFailed,
+    /// A connection could not be accepted, out of file descriptors for instance.
+    AcceptFailed,
+    /// A connection beyond the maximum.
+    TooManyConnections,
+    /// A connection that was closed because nothing came, or a message that did not come or go in time.
+    TimedOut,
+}
+
+impl DropReason {
+    /// All of them, for registering metrics.
+    pub const ALL: [Self; 6] = [
+        Self::NoQuestion,
+        Self::SendFailed,
+        Self::ReceiveFailed,
+        Self::AcceptFailed,
+        Self::TooManyConnections,
+        Self::TimedOut,
+    ];
+
+    /// A metric label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoQuestion => "no_question",
+            Self::SendFailed => "send_failed",
+            Self::ReceiveFailed => "receive_failed",
+            Self::AcceptFailed => "accept_failed",
+            Self::TooManyConnections => "too_many_connections",
+            Self::TimedOut => "timed_out",
+        }
+    }
+}
+
+/// Told of every question. Called on the path of every answer: count and return.
+pub trait Observer: Send + Sync {
+    /// A question was answered. `rcode` is the whole code, so up to 16 (BADVERS).
+    fn query(&self, protocol: Protocol, qtype: QtypeLabel, rcode: u8);
+    /// Something was left without an answer.
+    fn dropped(&self, protocol: Protocol, reason: DropReason);
+}
