@@ -69,6 +69,27 @@ async fn an_idle_connection_closed_with_a_408_is_stale() {
 }
 
 #[tokio::test]
+async fn a_408_that_meets_the_next_request_is_stale_too() {
+    const IDLE: &str = "HTTP/1.1 408 Too Idle\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let origin = Origin::raw(|mut stream, _| async move {
+        for text in [OK, IDLE] {
+            if head(&mut stream).await.is_some() {
+                stream.write_all(text.as_bytes()).await.unwrap();
+            }
+        }
+    })
+    .await;
+    let mut kept = prober(origin.addr, Kind::Http(get("/")));
+    pass(&mut kept, 3).await;
+    assert_eq!(origin.seen.connections(), 3);
+    // On a fresh connection it is an answer like any other.
+    let origin = Origin::answering(IDLE).await;
+    let mut fresh = prober(origin.addr, Kind::Http(get("/")));
+    assert_eq!(fresh.probe().await.outcome.label(), "status");
+    assert_eq!(origin.seen.connections(), 1);
+}
+
+#[tokio::test]
 async fn an_answer_that_breaks_off_on_a_kept_connection_is_a_failure() {
     let origin = Origin::raw(|mut stream, _| async move {
         head(&mut stream).await;

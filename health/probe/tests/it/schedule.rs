@@ -1,14 +1,13 @@
 //! Many checks at once: when they start, how many run, and when they end.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tidegate_health::id::OriginId;
 use tidegate_probe::{Failure, Kind, Observation, Outcome, Pace, ProbeSpec, Scheduler, Settings};
 use tokio::io::AsyncWriteExt;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{Receiver, channel};
-use tokio::sync::{Barrier, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use crate::support::{DEADLINE, HOUR, OK, Origin, get, head, refusing, spec, timing};
@@ -59,51 +58,53 @@ async fn envoy_10498_no_check_storm_at_start() {
     scheduler.stop().await;
 }
 
-#[tokio::test]
-async fn probes_of_one_address_are_capped() {
-    const CAP: usize = 5;
-    let (running, peak) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let (now, most) = (running.clone(), peak.clone());
-    // Each answer waits until as many as are allowed run together.
-    let barrier = Arc::new(Barrier::new(CAP));
-    let origin = Origin::raw(move |mut stream, seen| {
-        let (now, most, barrier) = (now.clone(), most.clone(), barrier.clone());
+/// An origin that answers as often as the gate lets it.
+async fn gated(gate: Arc<Semaphore>) -> Origin {
+    Origin::raw(move |mut stream, seen| {
+        let gate = gate.clone();
         async move {
             while head(&mut stream).await.is_some() {
                 seen.request();
-                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                barrier.wait().await;
-                now.fetch_sub(1, Ordering::SeqCst);
+                gate.acquire().await.unwrap().forget();
                 stream.write_all(OK.as_bytes()).await.unwrap();
             }
         }
     })
-    .await;
-    let (sender, mut results) = channel(16);
-    let specs = (0..50).map(|id| http(OriginId(id), &origin, "/", HOUR)).collect();
+    .await
+}
+
+#[tokio::test]
+async fn probes_of_one_address_are_capped() {
+    const CAP: usize = 5;
+    let gate = Arc::new(Semaphore::new(0));
+    let (one, other) = (gated(gate.clone()).await, gated(gate.clone()).await);
+    let (sender, mut results) = channel(64);
+    // Two ports, one address.
+    let specs = (0..50).map(|id| http(OriginId(id), [&one, &other][id as usize % 2], "/", HOUR)).collect();
     let scheduler = Scheduler::start(specs, sender, Settings { per_target_max: CAP, seed: 7 });
-    for _ in 0..50 {
+    let asked = || one.seen.requests() + other.seen.requests();
+    for answered in 0..50 {
+        let due = (answered + CAP).min(50);
+        let reached = async {
+            while asked() < due {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(DEADLINE, reached).await.expect("the cap is used");
+        if answered % 10 == 0 {
+            assert!(quiet(&mut results).await);
+        }
+        assert_eq!(asked(), due, "after {answered} answers");
+        gate.add_permits(1);
         assert_eq!(next(&mut results).await.outcome, Outcome::Pass);
     }
-    assert_eq!(peak.load(Ordering::SeqCst), CAP);
     scheduler.stop().await;
 }
 
 #[tokio::test]
 async fn the_wait_for_a_turn_is_not_probe_time() {
     let gate = Arc::new(Semaphore::new(0));
-    let held = gate.clone();
-    let origin = Origin::raw(move |mut stream, seen| {
-        let held = held.clone();
-        async move {
-            while head(&mut stream).await.is_some() {
-                seen.request();
-                held.acquire().await.unwrap().forget();
-                stream.write_all(OK.as_bytes()).await.unwrap();
-            }
-        }
-    })
-    .await;
+    let origin = gated(gate.clone()).await;
     let (sender, mut results) = channel(16);
     let specs = vec![http(ONE, &origin, "/", HOUR), http(TWO, &origin, "/", HOUR)];
     let scheduler = Scheduler::start(specs, sender, Settings { per_target_max: 1, seed: 1 });
@@ -117,18 +118,7 @@ async fn the_wait_for_a_turn_is_not_probe_time() {
 #[tokio::test]
 async fn probe_now_asks_at_once_and_once() {
     let gate = Arc::new(Semaphore::new(1));
-    let held = gate.clone();
-    let origin = Origin::raw(move |mut stream, seen| {
-        let held = held.clone();
-        async move {
-            while head(&mut stream).await.is_some() {
-                seen.request();
-                held.acquire().await.unwrap().forget();
-                stream.write_all(OK.as_bytes()).await.unwrap();
-            }
-        }
-    })
-    .await;
+    let origin = gated(gate.clone()).await;
     let (sender, mut results) = channel(16);
     let scheduler = Scheduler::start(vec![http(ONE, &origin, "/", HOUR)], sender, SETTINGS);
     next(&mut results).await;
