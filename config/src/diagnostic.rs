@@ -6,6 +6,9 @@ use std::ops::Range;
 use crate::render::render;
 use crate::source::Place;
 
+/// Characters shown of a message, a help or a path.
+const SHOWN_CHARS_MAX: usize = 200;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
     /// The configuration cannot be used.
@@ -43,7 +46,8 @@ impl Diagnostic {
     pub(crate) fn new(severity: Severity, place: &Place, message: String, help: Option<String>) -> Self {
         // Where nothing is written there is still a first line to point at.
         let (line, column) = (place.line.max(1), place.column.max(1));
-        Self { severity, line, column, span: place.span.clone(), path: place.path.clone(), message, help }
+        let (message, help) = (printable(&message), help.as_deref().map(printable));
+        Self { severity, line, column, span: place.span.clone(), path: printable(&place.path), message, help }
     }
 }
 
@@ -69,6 +73,16 @@ impl fmt::Display for Diagnostics {
 }
 
 impl std::error::Error for Diagnostics {}
+
+/// What is quoted from the text may be long, or meant for a terminal.
+fn printable(text: &str) -> String {
+    let shown = |char: char| if char.is_control() { char::REPLACEMENT_CHARACTER } else { char };
+    let mut out: String = text.chars().take(SHOWN_CHARS_MAX).map(shown).collect();
+    if text.chars().nth(SHOWN_CHARS_MAX).is_some() {
+        out.push_str("...");
+    }
+    out
+}
 
 impl fmt::Display for Severity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -178,12 +178,16 @@ pub enum LongLived {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// One connection attempt to an origin.
+    /// One connection attempt to an origin, TLS included.
     pub connect: Duration,
     /// From the request's last byte to the response's first.
     pub response: Duration,
-    /// Silence between two parts of a body, either direction.
-    pub idle: Duration,
+    /// Silence of an origin within a body.
+    pub body_idle: Duration,
+    /// How long an unused connection to an origin is kept.
+    pub pool_idle: Duration,
+    /// Silence of a WebSocket or another upgraded connection, both ways together.
+    pub tunnel_idle: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,13 +199,15 @@ pub struct Retry {
 /// When live traffic takes an origin out of picking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ejection {
-    /// Consecutive failed requests; at least one.
+    /// Consecutive resets and silences; at least one. What refuses connections is ejected at once.
     pub failures: u32,
+    /// Consecutive 5xx answers; zero never ejects for a status.
+    pub status_failures: u32,
     /// How long the first ejection lasts; repeated ones grow.
     pub base: Duration,
     /// The longest ejection, at least `base`.
     pub max: Duration,
-    /// Share of a site's origins that may be ejected at once, 0..=100; never the last one.
+    /// Share of a site's usable origins that may be ejected at once, 1..=100; one always, the last never.
     pub share_percent_max: u8,
 }
 
@@ -231,6 +237,8 @@ pub struct SteerSettings {
 pub struct Limits {
     /// Client connections in total.
     pub connections_max: u32,
+    /// Requests on one connection, after which it is closed.
+    pub requests_per_connection_max: u32,
     /// From a connection's first byte to the end of a request header.
     pub header_timeout: Duration,
     /// Bytes of one request header.
@@ -246,9 +254,11 @@ pub struct Limits {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
-            connect: Duration::from_secs(1),
+            connect: Duration::from_secs(2),
             response: Duration::from_secs(60),
-            idle: Duration::from_secs(60),
+            body_idle: Duration::from_secs(60),
+            pool_idle: Duration::from_secs(30),
+            tunnel_idle: Duration::from_secs(3_600),
         }
     }
 }
@@ -263,8 +273,9 @@ impl Default for Ejection {
     fn default() -> Self {
         Self {
             failures: 3,
-            base: Duration::from_secs(10),
-            max: Duration::from_secs(300),
+            status_failures: 5,
+            base: Duration::from_secs(2),
+            max: Duration::from_secs(60),
             share_percent_max: 50,
         }
     }
@@ -273,12 +284,13 @@ impl Default for Ejection {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections_max: 20_000,
+            connections_max: 10_000,
+            requests_per_connection_max: 10_000,
             header_timeout: Duration::from_secs(10),
             header_bytes_max: 64 * 1024,
             headers_max: 100,
             body_bytes_max: None,
-            idle_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(75),
         }
     }
 }

@@ -71,6 +71,10 @@ impl<'c> Field<'c> {
         self.value.is_table()
     }
 
+    pub(crate) fn is_list(&self) -> bool {
+        self.value.is_array()
+    }
+
     pub(crate) fn is_string(&self) -> bool {
         self.value.is_str()
     }
@@ -179,6 +183,10 @@ impl<'c> Field<'c> {
             self.source.error_hint(&self.place, message, help);
             return None;
         };
+        if array.len() > LIST_MAX {
+            self.error(format!("a list has at most {LIST_MAX} elements"));
+            return None;
+        }
         let elements = array.iter().enumerate().map(|(i, value)| {
             let place = self.source.place(value.span(), format!("{}[{i}]", self.place.path));
             Self { source: self.source, place, value: value.get_ref() }
@@ -292,6 +300,9 @@ pub(crate) fn tree<'c>(source: &Source<'c>, text: &'c str) -> DeValue<'c> {
     }
     DeValue::Table(root.into_inner())
 }
+
+/// Elements of one list; more are a mistake, not a configuration.
+const LIST_MAX: usize = 10_000;
 
 /// More than these are noise of one cause.
 const SYNTAX_ERRORS_MAX: usize = 20;

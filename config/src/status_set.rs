@@ -5,7 +5,7 @@ use std::fmt;
 /// A set of HTTP status codes, 100..=599; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusSet {
-    /// Sorted, apart by at least one code, inclusive.
+    /// Sorted, apart by at least one code, inclusive; at most [`Self::RANGES_MAX`].
     ranges: Vec<(u16, u16)>,
 }
 
@@ -20,11 +20,14 @@ pub enum StatusSetError {
     OutOfBounds(String),
     #[error("the range {0}-{1} ends before it begins")]
     Backwards(u16, u16),
+    #[error("more than {} ranges of status codes", StatusSet::RANGES_MAX)]
+    TooMany,
 }
 
 impl StatusSet {
     const LOWEST: u16 = 100;
     const HIGHEST: u16 = 599;
+    const RANGES_MAX: usize = 64;
 
     /// Parses codes and ranges separated by commas: `200-299,301`.
     ///
@@ -37,13 +40,16 @@ impl StatusSet {
         text.split(',')
             .map(|part| parse_range(part.trim()))
             .collect::<Result<Vec<_>, _>>()
-            .map(Self::from_ranges)
+            .and_then(Self::from_ranges)
     }
 
-    /// The set of all codes of several sets, of at least one.
-    pub(crate) fn union(sets: impl IntoIterator<Item = Self>) -> Option<Self> {
+    /// The set of all codes of several sets.
+    ///
+    /// # Errors
+    /// There is no set, or there are too many ranges.
+    pub(crate) fn union(sets: impl IntoIterator<Item = Self>) -> Result<Self, StatusSetError> {
         let ranges: Vec<_> = sets.into_iter().flat_map(|set| set.ranges).collect();
-        if ranges.is_empty() { None } else { Some(Self::from_ranges(ranges)) }
+        if ranges.is_empty() { Err(StatusSetError::Empty) } else { Self::from_ranges(ranges) }
     }
 
     #[must_use]
@@ -51,7 +57,7 @@ impl StatusSet {
         self.ranges.iter().any(|&(first, last)| (first..=last).contains(&status))
     }
 
-    fn from_ranges(mut ranges: Vec<(u16, u16)>) -> Self {
+    fn from_ranges(mut ranges: Vec<(u16, u16)>) -> Result<Self, StatusSetError> {
         ranges.sort_unstable();
         let mut merged: Vec<(u16, u16)> = Vec::with_capacity(ranges.len());
         for (first, last) in ranges {
@@ -60,7 +66,10 @@ impl StatusSet {
                 _ => merged.push((first, last)),
             }
         }
-        Self { ranges: merged }
+        if merged.len() > Self::RANGES_MAX {
+            return Err(StatusSetError::TooMany);
+        }
+        Ok(Self { ranges: merged })
     }
 }
 
@@ -104,5 +113,75 @@ fn parse_code(text: &str) -> Result<u16, StatusSetError> {
     match text.parse() {
         Ok(code) if (StatusSet::LOWEST..=StatusSet::HIGHEST).contains(&code) => Ok(code),
         _ => Err(StatusSetError::OutOfBounds(text.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn codes_and_ranges_are_read_and_merged() {
+        let table = [
+            ("200", "200"),
+            ("200-299", "200-299"),
+            ("301,200-299", "200-299,301"),
+            ("200-250, 240-299", "200-299"),
+            ("200,201,202", "200-202"),
+            ("200, 202", "200,202"),
+            (" 100 - 599 ", "100-599"),
+            ("404,404", "404"),
+        ];
+        for (text, shown) in table {
+            assert_eq!(StatusSet::parse(text).map(|set| set.to_string()), Ok(shown.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_set_is_refused_with_the_reason() {
+        let table = [
+            ("", "no status code given"),
+            (" ", "no status code given"),
+            ("200,", "`` is not a status code"),
+            ("2xx", "`2xx` is not a status code"),
+            ("-200", "`` is not a status code"),
+            ("200-", "`` is not a status code"),
+            ("200-250-299", "`250-299` is not a status code"),
+            ("+200", "`+200` is not a status code"),
+            ("99", "status 99 is outside 100..=599"),
+            ("600", "status 600 is outside 100..=599"),
+            ("99999999999", "status 99999999999 is outside 100..=599"),
+            ("299-200", "the range 299-200 ends before it begins"),
+        ];
+        for (text, message) in table {
+            let refused = StatusSet::parse(text).map_err(|error| error.to_string());
+            assert_eq!(refused, Err(message.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn both_ends_of_every_bound() {
+        let ends = StatusSet::parse("100-199,599").expect("the outermost codes are codes");
+        for (status, inside) in
+            [(99, false), (100, true), (199, true), (200, false), (598, false), (599, true)]
+        {
+            assert_eq!(ends.contains(status), inside, "{status}");
+        }
+        let apart = |count: u16| (0..count).map(|i| (100 + 2 * i).to_string()).collect::<Vec<_>>().join(",");
+        assert!(StatusSet::parse(&apart(64)).is_ok());
+        assert_eq!(StatusSet::parse(&apart(65)), Err(StatusSetError::TooMany));
+    }
+
+    proptest! {
+        #[test]
+        fn a_set_holds_exactly_the_codes_it_was_given(codes in prop::collection::vec(100..=599_u16, 1..60)) {
+            let text = codes.iter().map(u16::to_string).collect::<Vec<_>>().join(",");
+            let set = StatusSet::parse(&text).expect("sixty codes are at most sixty ranges");
+            for status in 0..=700_u16 {
+                prop_assert_eq!(set.contains(status), codes.contains(&status));
+            }
+            prop_assert_eq!(StatusSet::parse(&set.to_string()), Ok(set));
+        }
     }
 }

@@ -80,8 +80,12 @@ fn carets_stand_below_what_they_mean() {
     // Tabs, a name that is not ASCII before the place, a long line, and a value of several lines.
     insta::assert_snapshot!(errors("[listen]\n\t\thttp =\t[\"nowhere\"]\n"));
     insta::assert_snapshot!(errors("[site.main]\nlabel = \"Köln\"\nprovides = [ \"é\" ]\n"));
-    let long = format!("capabilities = [{}1, \"zz\"]\n", "\"a\", ".repeat(60).trim_start());
-    insta::assert_snapshot!(errors(&long.replace("\"a\"", "\"aaaa\"")));
+    let names = |from: u32| (from..from + 30).map(|i| format!("\"c{i}\", ")).collect::<String>();
+    let long = format!("capabilities = [1, {}2, {}3]\n", names(100), names(200));
+    insta::assert_snapshot!(errors(&long));
+    insta::assert_snapshot!(errors(&format!("first_start = \"{}\"\n", "x".repeat(300))));
+    // Nothing quoted from the text can speak to the terminal.
+    insta::assert_snapshot!(errors("first_start = \"\\u001b[2J\\n\"\n"));
     insta::assert_snapshot!(errors("state_dir = [\n  \"a\",\n  \"b\",\n]\n"));
 }
 

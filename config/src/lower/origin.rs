@@ -83,7 +83,7 @@ fn refine(general: &Tls, special: Option<&At<TlsSpec>>) -> Tls {
         Some(VerifySpec::Off) => Verify::Off,
         Some(VerifySpec::Ca(path)) => Verify::Ca(path.clone()),
     };
-    let server_name = special.server_name.as_ref().map(|at| Name::from(at.value.to_ascii_lowercase()));
+    let server_name = special.server_name.as_ref().map(|at| Name::from(at.value.as_str()));
     Tls { verify, server_name: server_name.or_else(|| general.server_name.clone()) }
 }
 

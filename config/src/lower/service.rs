@@ -176,7 +176,9 @@ fn timeouts(spec: &ServiceSpec) -> Timeouts {
     spec.timeouts.as_ref().map_or(default, |at| Timeouts {
         connect: value_or(&at.value.connect, default.connect),
         response: value_or(&at.value.response, default.response),
-        idle: value_or(&at.value.idle, default.idle),
+        body_idle: value_or(&at.value.body_idle, default.body_idle),
+        pool_idle: value_or(&at.value.pool_idle, default.pool_idle),
+        tunnel_idle: value_or(&at.value.tunnel_idle, default.tunnel_idle),
     })
 }
 
@@ -190,12 +192,14 @@ fn ejection(source: &Source<'_>, spec: &ServiceSpec) -> Ejection {
     let Some(ejection) = spec.ejection.as_ref().map(|at| &at.value) else {
         return default;
     };
-    let base = value_or(&ejection.base, default.base);
+    let base_default = ejection.max.as_ref().map_or(default.base, |max| max.value.min(default.base));
+    let base = value_or(&ejection.base, base_default);
     if let Some(max) = ejection.max.as_ref().filter(|max| max.value < base) {
         source.error(&max.place, "the longest ejection is shorter than the first (`base`)");
     }
     Ejection {
         failures: small(&ejection.failures, default.failures),
+        status_failures: small(&ejection.status_failures, default.status_failures),
         base,
         max: value_or(&ejection.max, default.max.max(base)),
         share_percent_max: small(&ejection.share_percent_max, default.share_percent_max),

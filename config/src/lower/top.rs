@@ -45,6 +45,10 @@ pub(super) fn limits(spec: &RootSpec) -> Limits {
     let default = Limits::default();
     Limits {
         connections_max: small(&limits.connections_max, default.connections_max),
+        requests_per_connection_max: small(
+            &limits.requests_per_connection_max,
+            default.requests_per_connection_max,
+        ),
         header_timeout: value_or(&limits.header_timeout, default.header_timeout),
         header_bytes_max: small(&limits.header_bytes_max, default.header_bytes_max),
         headers_max: small(&limits.headers_max, default.headers_max),

@@ -30,6 +30,11 @@ pub(super) fn lower(
                 continue;
             }
         };
+        // `[zone.example.com]` is the key `com` of the zone `example`.
+        if spec.file.is_none() && source.failed_below(&spec.place.path) && !origin.contains('.') {
+            let help = "a zone with dots is quoted: [zone.\"example.com\"]";
+            source.error_help(&name.place, format!("`{origin}` is not a whole zone"), help);
+        }
         if !seen.insert(origin.clone()) {
             source.error(&name.place, format!("the zone `{origin}` is there twice"));
         }
@@ -50,14 +55,15 @@ fn steers(
     groups: &Directory<'_>,
     fleet: &Fleet,
 ) -> Vec<SteerSettings> {
-    let mut steers: Vec<SteerSettings> = Vec::new();
+    let mut steers = Vec::new();
+    let mut seen = HashSet::new();
     for (name, spec) in spec.steer.iter().flat_map(|at| &at.value) {
         let group = spec.group.as_ref().and_then(|group| groups.find(source, group)).map(GroupId);
         if let (Some(group), Some(at)) = (group, spec.group.as_ref()) {
             deny_missing_front_doors(source, at, group, fleet);
         }
         let Some(absolute) = steer_name(source, name, origin) else { continue };
-        if steers.iter().any(|steer| *steer.name == *absolute) {
+        if !seen.insert(absolute.clone()) {
             source.error(&name.place, format!("the name `{absolute}` is steered twice"));
         }
         steers.push(SteerSettings {

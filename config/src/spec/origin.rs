@@ -3,9 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use super::service::header_value;
+use super::service::host_and_port;
 use super::spec;
 use super::value::{machine, path};
+use crate::dns_name::domain_name;
 use crate::reader::Field;
 use crate::source::At;
 
@@ -19,7 +20,7 @@ spec! {
         /// Share of requests relative to the site's other origins. Default 1, 1 to 256.
         pending weight: u64 = |field| field.integer(1..=256),
         /// The `Host` of forwarded requests. Default what the client sent.
-        optional host_header: String = header_value,
+        pending host_header: String = host_and_port,
         /// How TLS is verified. Default the service's.
         optional tls: TlsSpec = TlsSpec::read,
         /// Nodes that can reach the origin. Default all.
@@ -34,7 +35,7 @@ spec! {
         /// `"off"` everyone. Default `"system"`.
         optional verify: VerifySpec = VerifySpec::read,
         /// The name sent, and looked for in the certificate. Default the first of `hosts` without a `*`.
-        optional server_name: String = machine,
+        optional server_name: String = server_name,
     }
 }
 
@@ -79,6 +80,21 @@ impl VerifySpec {
         field
             .one_of(&[("system", false), ("off", true)])
             .map(|off| if off { Self::Off } else { Self::System })
+    }
+}
+
+fn server_name(field: &Field<'_>) -> Option<String> {
+    let text = field.string()?;
+    match domain_name(text) {
+        Ok(name) if name != "." => Some(name),
+        Ok(_) => {
+            field.error("the root is no server's name");
+            None
+        }
+        Err(fault) => {
+            field.error(fault);
+            None
+        }
     }
 }
 
@@ -141,7 +157,7 @@ fn parse_url(text: &str) -> Result<OriginUrl, UrlFault> {
 }
 
 /// Splits `host`, `host:port`, `[v6]` and `[v6]:port`.
-fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
+pub(super) fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
     if let Some(rest) = authority.strip_prefix('[') {
         let (host, after) = rest.split_once(']')?;
         // Brackets are for IPv6 only (RFC 3986, section 3.2.2).

@@ -93,21 +93,21 @@ spec! {
 spec! {
     /// Bounds on what clients may ask of this edge.
     struct LimitsSpec in "limits" {
-        /// Client connections in total. Default 20000, 1 to 1000000.
+        /// Client connections in total. Default 10000, 1 to 1000000.
         optional connections_max: u64 = |field| field.integer(1..=1_000_000),
         /// Client connections of one address. Default none, 1 to 1000000.
         pending connections_per_address_max: u64 = |field| field.integer(1..=1_000_000),
-        /// Requests on one connection. Default none, 1 to 1000000000.
-        pending requests_per_connection_max: u64 = |field| field.integer(1..=1_000_000_000),
+        /// Requests on one connection, after which it is closed. Default 10000, 1 to 1000000000.
+        optional requests_per_connection_max: u64 = |field| field.integer(1..=1_000_000_000),
         /// From a connection's first byte to the end of a request's header. Default `"10s"`, `"10ms"` to `"10m"`.
         optional header_timeout: Duration = |field| field.duration(ms(10)..=10 * MINUTE),
         /// Bytes of a request's header. Default 65536, 1024 to 1048576.
         optional header_bytes_max: u64 = |field| field.integer(1024..=1 << 20),
-        /// Fields of a request's header. Default 100, 1 to 1000.
-        optional headers_max: u64 = |field| field.integer(1..=1000),
+        /// Fields of a request's header. Default 100, 1 to 256.
+        optional headers_max: u64 = |field| field.integer(1..=256),
         /// Bytes of a request's body. Default none, up to 1 TiB.
-        optional body_bytes_max: u64 = |field| field.integer(0..=1 << 40),
-        /// A kept-alive connection without a request. Default `"60s"`, `"10ms"` to `"1d"`.
+        pending body_bytes_max: u64 = |field| field.integer(0..=1 << 40),
+        /// A kept-alive connection without a request. Default `"75s"`, `"10ms"` to `"1d"`.
         optional idle_timeout: Duration = |field| field.duration(ms(10)..=days(1)),
     }
 }

@@ -1,13 +1,19 @@
 //! What is served, how its origins are checked, and how requests reach them.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use super::value::{DAY, HOUR, MINUTE, ms, name};
+use super::origin::split_port;
+use super::value::{DAY, HOUR, MINUTE, days, ms, name};
 use super::{OriginSpec, TlsSpec, spec};
+use crate::dns_name::domain_name;
 use crate::domain::{LongLived, Protocol, Spill};
 use crate::reader::{Field, Named};
 use crate::source::At;
-use crate::status_set::StatusSet;
+use crate::status_set::{StatusSet, StatusSetError};
+
+const PATH_BYTES_MAX: usize = 4096;
+const BODY_TEXT_BYTES_MAX: usize = 1024;
 
 spec! {
     /// What is served: HTTP hosts, a TCP port, a TLS name.
@@ -72,11 +78,11 @@ spec! {
         /// Only `"GET"`, the default.
         optional method: () = |field| field.one_of(&[("GET", ())]),
         /// The `Host` header. Default the origin's `host_header`, else the first of `hosts`.
-        optional host: String = header_value,
+        optional host: String = host_and_port,
         /// Status codes that pass: `"200-299,301"`, `200` or a list of those; 100 to 599. Default `"200-299"`.
         optional expect_status: StatusSet = status_set,
-        /// Text that the body's first 64 KiB must contain. Default none.
-        optional expect_body: String = Field::text,
+        /// Text that the beginning of the body must contain, up to 1024 bytes. Default none.
+        optional expect_body: String = body_text,
         /// How TLS is verified. Default as for requests.
         optional tls: TlsSpec = TlsSpec::read,
         /// Time between checks. Default `"1s"`, `"10ms"` to `"1h"`.
@@ -97,34 +103,42 @@ spec! {
 spec! {
     /// How long to wait for origins.
     struct TimeoutsSpec in "service.NAME.timeouts" {
-        /// One attempt to connect. Default `"1s"`, `"1ms"` to `"1m"`.
+        /// One attempt to connect, TLS included. Default `"2s"`, `"1ms"` to `"1m"`.
         optional connect: Duration = |field| field.duration(ms(1)..=MINUTE),
         /// From a request's end to the first byte of its response. Default `"60s"`, `"1ms"` to `"1d"`.
         optional response: Duration = |field| field.duration(ms(1)..=DAY),
-        /// Silence within a body. Default `"60s"`, `"1ms"` to `"1d"`.
-        optional idle: Duration = |field| field.duration(ms(1)..=DAY),
+        /// Silence of an origin within a body. Default `"60s"`, `"1ms"` to `"1d"`.
+        optional body_idle: Duration = |field| field.duration(ms(1)..=DAY),
+        /// How long an unused connection to an origin is kept. Default `"30s"`, `"1ms"` to `"1d"`.
+        optional pool_idle: Duration = |field| field.duration(ms(1)..=DAY),
+        /// Silence of a WebSocket or another upgraded connection, both ways together. Default `"1h"`, `"1ms"` to
+        /// `"7d"`.
+        optional tunnel_idle: Duration = |field| field.duration(ms(1)..=days(7)),
     }
 }
 
 spec! {
     /// How often to try.
     struct RetrySpec in "service.NAME.retry" {
-        /// Attempts for one request, the first included. Default 3, 1 to 16.
-        optional attempts: u64 = |field| field.integer(1..=16),
+        /// Origins of the active site tried for one request, the first included. Default 3, 1 to 7.
+        optional attempts: u64 = |field| field.integer(1..=7),
     }
 }
 
 spec! {
     /// When live traffic takes an origin out of picking. The last origin is never taken out.
     struct EjectionSpec in "service.NAME.ejection" {
-        /// Consecutive failed requests. Default 3, 1 to 1000.
+        /// Consecutive resets and silences; what refuses connections is taken out at once. Default 3, 1 to 1000.
         optional failures: u64 = |field| field.integer(1..=1000),
-        /// How long the first ejection lasts; repeated ones grow. Default `"10s"`, `"10ms"` to `"1h"`.
+        /// Consecutive 5xx answers; 0 never counts them. Default 5, 0 to 1000.
+        optional status_failures: u64 = |field| field.integer(0..=1000),
+        /// How long the first ejection lasts; repeated ones grow. Default `"2s"`, or `max` where that is shorter;
+        /// `"10ms"` to `"1h"`.
         optional base: Duration = |field| field.duration(ms(10)..=HOUR),
-        /// The longest ejection. Default `"5m"`, or `base` where that is longer; `base` to `"1d"`.
+        /// The longest ejection. Default `"60s"`, or `base` where that is longer; `base` to `"1d"`.
         optional max: Duration = |field| field.duration(ms(10)..=DAY),
-        /// Per cent of a site's origins that may be out at once; 0 turns ejection off. Default 50, 0 to 100.
-        optional share_percent_max: u64 = |field| field.integer(0..=100),
+        /// Per cent of a site's usable origins that may be out at once; one always may. Default 50, 1 to 100.
+        optional share_percent_max: u64 = |field| field.integer(1..=100),
     }
 }
 
@@ -134,25 +148,47 @@ fn request_target(field: &Field<'_>) -> Option<String> {
         field.error_help("a path begins with `/`", format!("did you mean \"/{text}\"?"));
         return None;
     }
-    if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
-        field.error("a path has only visible ASCII characters, without `#`; encode others with `%`");
+    if text.len() > PATH_BYTES_MAX {
+        field.error(format!("a path has at most {PATH_BYTES_MAX} bytes"));
+        return None;
+    }
+    // RFC 3986, sections 3.3 and 3.4.
+    let is_sendable = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?%".contains(&byte);
+    if let Some(char) = text.chars().find(|&char| !u8::try_from(char).is_ok_and(is_sendable)) {
+        field.error_help(format!("a path cannot hold {char:?}"), "encode it with `%`");
         return None;
     }
     Some(text.to_owned())
 }
 
-/// A host, with a port where needed, as a header carries it.
-pub(super) fn header_value(field: &Field<'_>) -> Option<String> {
-    let text = field.text()?;
-    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        field.error("a header's host has only visible ASCII characters");
+/// A host, with a port where needed, as a `Host` header carries it.
+pub(super) fn host_and_port(field: &Field<'_>) -> Option<String> {
+    let text = field.string()?;
+    let valid = split_port(text).is_some_and(|(host, port)| {
+        let is_host = host.parse::<IpAddr>().is_ok() || domain_name(host).is_ok_and(|name| name != ".");
+        is_host && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port != 0))
+    });
+    if !valid {
+        field.error_help(
+            format!("`{text}` is not a host"),
+            "write a name or an address, with or without a port",
+        );
         return None;
     }
-    Some(text)
+    Some(text.to_owned())
+}
+
+fn body_text(field: &Field<'_>) -> Option<String> {
+    let text = field.string()?;
+    if text.is_empty() || text.len() > BODY_TEXT_BYTES_MAX {
+        field.error(format!("a wanted text has 1 to {BODY_TEXT_BYTES_MAX} bytes"));
+        return None;
+    }
+    Some(text.to_owned())
 }
 
 fn status_set(field: &Field<'_>) -> Option<StatusSet> {
-    let parse = |field: &Field<'_>, text: &str| match StatusSet::parse(text) {
+    let checked = |field: &Field<'_>, set: Result<StatusSet, StatusSetError>| match set {
         Ok(set) => Some(set),
         Err(error) => {
             field.error_help(error.to_string(), "codes and ranges: \"200-299,301\"");
@@ -162,16 +198,17 @@ fn status_set(field: &Field<'_>) -> Option<StatusSet> {
     let one = |field: &Field<'_>| {
         if field.is_integer() {
             let code = field.integer(100..=599)?;
-            return parse(field, &code.to_string());
+            return checked(field, StatusSet::parse(&code.to_string()));
         }
-        parse(field, field.string()?)
+        checked(field, StatusSet::parse(field.string()?))
     };
-    if field.is_string() || field.is_integer() {
-        return one(field);
+    if field.is_list() {
+        let sets = field.list(one)?;
+        // Where nothing could be read, that is said already.
+        if sets.is_empty() && field.source.failed_below(&field.place.path) {
+            return None;
+        }
+        return checked(field, StatusSet::union(sets.into_iter().map(|at| at.value)));
     }
-    let set = StatusSet::union(field.list(one)?.into_iter().map(|at| at.value));
-    if set.is_none() {
-        field.error("no status code given");
-    }
-    set
+    one(field)
 }

@@ -1,5 +1,7 @@
 //! Values that several tables hold: names, addresses, paths.
 
+use std::collections::HashSet;
+use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -92,7 +94,7 @@ pub(crate) fn ip(field: &Field<'_>) -> Option<IpAddr> {
 
 pub(crate) fn ips(field: &Field<'_>) -> Option<Vec<At<IpAddr>>> {
     let addresses = field.list(ip)?;
-    deny_repeats(field, &addresses, |address| address.to_string());
+    deny_repeats(field, &addresses, ToString::to_string);
     Some(addresses)
 }
 
@@ -127,9 +129,10 @@ pub(crate) fn command(field: &Field<'_>) -> Option<Vec<At<String>>> {
     Some(words)
 }
 
-fn deny_repeats<T: PartialEq>(field: &Field<'_>, values: &[At<T>], show: impl Fn(&T) -> String) {
-    for (i, at) in values.iter().enumerate() {
-        if values[..i].iter().any(|before| before.value == at.value) {
+fn deny_repeats<T: Eq + Hash>(field: &Field<'_>, values: &[At<T>], show: impl Fn(&T) -> String) {
+    let mut seen = HashSet::new();
+    for at in values {
+        if !seen.insert(&at.value) {
             field.source.error(&at.place, format!("{} is listed twice", show(&at.value)));
         }
     }
