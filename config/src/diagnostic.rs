@@ -43,10 +43,10 @@ pub struct Diagnostics {
 }
 
 impl Diagnostic {
-    pub(crate) fn new(severity: Severity, place: &Place, message: String, help: Option<String>) -> Self {
+    pub(crate) fn new(severity: Severity, place: &Place, message: &str, help: Option<&str>) -> Self {
         // Where nothing is written there is still a first line to point at.
         let (line, column) = (place.line.max(1), place.column.max(1));
-        let (message, help) = (printable(&message), help.as_deref().map(printable));
+        let (message, help) = (printable(message), help.map(printable));
         Self { severity, line, column, span: place.span.clone(), path: printable(&place.path), message, help }
     }
 }

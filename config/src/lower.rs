@@ -98,7 +98,7 @@ impl<'s> Directory<'s> {
             let mut known: Vec<_> = self.by_name.keys().copied().collect();
             known.sort_unstable();
             let message = format!("there is no {} `{}`", self.what, name.value);
-            source.error_hint(&name.place, message, did_you_mean(&name.value, &known));
+            source.error_hint(&name.place, message, did_you_mean(&name.value, &known).as_deref());
         }
         found
     }

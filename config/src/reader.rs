@@ -55,11 +55,11 @@ impl<'c> Field<'c> {
         Self { source, place: source.place(0..0, String::new()), value }
     }
 
-    pub(crate) fn error(&self, message: impl Into<String>) {
+    pub(crate) fn error(&self, message: impl AsRef<str>) {
         self.source.error(&self.place, message);
     }
 
-    pub(crate) fn error_help(&self, message: impl Into<String>, help: impl Into<String>) {
+    pub(crate) fn error_help(&self, message: impl AsRef<str>, help: impl AsRef<str>) {
         self.source.error_help(&self.place, message, help);
     }
 
@@ -170,7 +170,7 @@ impl<'c> Field<'c> {
         let choice = choices.iter().find(|&&(word, _)| word == text);
         if choice.is_none() {
             let message = format!("`{text}` is not one of {}", alternatives(&words));
-            self.source.error_hint(&self.place, message, did_you_mean(text, &words));
+            self.source.error_hint(&self.place, message, did_you_mean(text, &words).as_deref());
         }
         choice.map(|&(_, value)| value)
     }
@@ -180,7 +180,7 @@ impl<'c> Field<'c> {
         let Some(array) = self.value.as_array() else {
             let help = self.value.as_str().map(|text| format!("put it in brackets: [{text:?}]"));
             let message = format!("expected a list, found {}", self.found());
-            self.source.error_hint(&self.place, message, help);
+            self.source.error_hint(&self.place, message, help.as_deref());
             return None;
         };
         if array.len() > LIST_MAX {
@@ -247,7 +247,7 @@ impl<'c> Table<'c> {
             let names: Vec<_> = known.iter().map(|key| key.name).collect();
             let list = || (names.len() <= 12).then(|| format!("known here: {}", names.join(", ")));
             let help = did_you_mean(name, &names).or_else(list);
-            self.source.error_hint(&place, format!("unknown key `{name}`"), help);
+            self.source.error_hint(&place, format!("unknown key `{name}`"), help.as_deref());
         }
     }
 

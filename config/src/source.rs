@@ -51,25 +51,25 @@ impl<'t> Source<'t> {
         Place { line, column, span: start..end, path }
     }
 
-    pub(crate) fn error(&self, place: &Place, message: impl Into<String>) {
-        self.report(Severity::Error, place, message.into(), None);
+    pub(crate) fn error(&self, place: &Place, message: impl AsRef<str>) {
+        self.report(Severity::Error, place, message.as_ref(), None);
     }
 
-    pub(crate) fn error_help(&self, place: &Place, message: impl Into<String>, help: impl Into<String>) {
-        self.report(Severity::Error, place, message.into(), Some(help.into()));
+    pub(crate) fn error_help(&self, place: &Place, message: impl AsRef<str>, help: impl AsRef<str>) {
+        self.report(Severity::Error, place, message.as_ref(), Some(help.as_ref()));
     }
 
     /// An error whose help is only known sometimes, as with a "did you mean".
-    pub(crate) fn error_hint(&self, place: &Place, message: impl Into<String>, help: Option<String>) {
-        self.report(Severity::Error, place, message.into(), help);
+    pub(crate) fn error_hint(&self, place: &Place, message: impl AsRef<str>, help: Option<&str>) {
+        self.report(Severity::Error, place, message.as_ref(), help);
     }
 
-    pub(crate) fn warn(&self, place: &Place, message: impl Into<String>) {
-        self.report(Severity::Warning, place, message.into(), None);
+    pub(crate) fn warn(&self, place: &Place, message: impl AsRef<str>) {
+        self.report(Severity::Warning, place, message.as_ref(), None);
     }
 
-    pub(crate) fn warn_help(&self, place: &Place, message: impl Into<String>, help: impl Into<String>) {
-        self.report(Severity::Warning, place, message.into(), Some(help.into()));
+    pub(crate) fn warn_help(&self, place: &Place, message: impl AsRef<str>, help: impl AsRef<str>) {
+        self.report(Severity::Warning, place, message.as_ref(), Some(help.as_ref()));
     }
 
     pub(crate) fn failed(&self) -> bool {
@@ -92,7 +92,7 @@ impl<'t> Source<'t> {
         found
     }
 
-    fn report(&self, severity: Severity, place: &Place, message: String, help: Option<String>) {
+    fn report(&self, severity: Severity, place: &Place, message: &str, help: Option<&str>) {
         self.found.borrow_mut().push(Diagnostic::new(severity, place, message, help));
     }
 

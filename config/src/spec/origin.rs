@@ -103,7 +103,7 @@ fn origin_url(field: &Field<'_>) -> Option<OriginUrl> {
     match parse_url(text) {
         Ok(url) => Some(url),
         Err((message, help)) => {
-            field.source.error_hint(&field.place, message, help.map(str::to_owned));
+            field.source.error_hint(&field.place, message, help);
             None
         }
     }

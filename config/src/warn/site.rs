@@ -25,8 +25,8 @@ pub fn check_name_servers(config: &Config, zone: &str, servers: &[(String, Vec<I
     let Some(zone) = config.zones.iter().find(|settings| *settings.origin == *zone) else {
         return Vec::new();
     };
-    let warning = |message: String, help: &str| {
-        vec![Diagnostic::new(Severity::Warning, &zone.declared, message, Some(help.to_owned()))]
+    let warning = |message: &str, help: &str| {
+        vec![Diagnostic::new(Severity::Warning, &zone.declared, message, Some(help))]
     };
     let mut sites = servers.iter().flat_map(|(_, addresses)| match addresses.as_slice() {
         [] => vec![None],
@@ -36,11 +36,11 @@ pub fn check_name_servers(config: &Config, zone: &str, servers: &[(String, Vec<I
         Some(Some(first)) if sites.all(|site| site == Some(first)) => {
             let site = &config.fleet.site(first).name;
             let message = format!("every name server of `{}` is at the site `{site}`", zone.origin);
-            warning(message, "when that site is lost, nobody answers; add a name server elsewhere")
+            warning(&message, "when that site is lost, nobody answers; add a name server elsewhere")
         }
         Some(_) if servers.len() == 1 => {
             let message = format!("`{}` has only one name server", zone.origin);
-            warning(message, "when it is lost, nobody answers; add one elsewhere")
+            warning(&message, "when it is lost, nobody answers; add one elsewhere")
         }
         _ => Vec::new(),
     }
