@@ -1,0 +1,114 @@
+//! Accepting client connections: bounded, never spinning, and drained on request.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+
+use crate::Shared;
+use crate::connection;
+
+/// What the listeners are asked to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Accept and serve.
+    #[default]
+    Running,
+    /// Accept no more; close idle connections; answer what is in flight, then close. Tunnels stay.
+    Draining,
+    /// Cut everything that is left.
+    Stop,
+}
+
+/// Waiting connections the kernel may hold.
+const BACKLOG: i32 = 4096;
+
+const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(5);
+
+/// Listens on an address, with `SO_REUSEADDR` so that a restart does not wait for old connections. An IPv6 wildcard
+/// takes IPv6 only, so that `0.0.0.0` can be listed beside it.
+///
+/// Must be called within a runtime.
+///
+/// # Errors
+/// What the system says: address in use, not permitted, not local.
+pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Serves one listener until it is asked to drain or stop, and returns when its last connection has ended.
+///
+/// The deadline of a drain is the caller's: it sends [`Phase::Stop`]. A dropped sender counts as that.
+pub async fn serve(listener: TcpListener, shared: Arc<Shared>, mut phase: watch::Receiver<Phase>) {
+    // Every connection holds a sender; the receiver ends when the last one is dropped.
+    let (alive, mut ended) = mpsc::channel::<()>(1);
+    let mut pause = ACCEPT_PAUSE_MIN;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = leaves_running(&mut phase) => break,
+            accepted = accept_one(&listener, &shared) => accepted,
+        };
+        match accepted {
+            Ok((tcp, peer, permit)) => {
+                pause = ACCEPT_PAUSE_MIN;
+                let (shared, phase, alive) = (Arc::clone(&shared), phase.clone(), alive.clone());
+                tokio::spawn(async move {
+                    shared.observer.connection_opened();
+                    connection::run(&shared, tcp, peer, phase).await;
+                    shared.observer.connection_closed();
+                    drop((permit, alive));
+                });
+            }
+            Err(error) if is_exhaustion(&error) => {
+                shared.observer.accept_paused();
+                tracing::warn!(%error, ?pause, "cannot accept connections, pausing");
+                tokio::select! {
+                    () = leaves_running(&mut phase) => break,
+                    () = tokio::time::sleep(pause) => {}
+                }
+                pause = (pause * 2).min(shared.limits.accept_pause_max.max(ACCEPT_PAUSE_MIN));
+            }
+            // The client gave up between its SYN and our accept.
+            Err(error) => tracing::debug!(%error, "accept failed"),
+        }
+    }
+    drop((listener, alive));
+    let _ = ended.recv().await;
+}
+
+type Accepted = (TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
+
+/// The permit comes first: beyond the limit, connections wait in the kernel and cost nothing here.
+async fn accept_one(listener: &TcpListener, shared: &Shared) -> io::Result<Accepted> {
+    let permit = Arc::clone(&shared.connections).acquire_owned().await.map_err(io::Error::other)?;
+    let (tcp, peer) = listener.accept().await?;
+    tcp.set_nodelay(true)?;
+    Ok((tcp, peer, permit))
+}
+
+/// Ends when the phase is no longer running.
+async fn leaves_running(phase: &mut watch::Receiver<Phase>) {
+    let _ = phase.wait_for(|&phase| phase != Phase::Running).await;
+}
+
+/// Out of descriptors, buffers or memory: trying again at once would spin.
+fn is_exhaustion(error: &io::Error) -> bool {
+    const ENOMEM: i32 = 12;
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    const ENOBUFS: i32 = 105;
+    matches!(error.raw_os_error(), Some(ENOMEM | ENFILE | EMFILE | ENOBUFS))
+}

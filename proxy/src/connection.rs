@@ -1,0 +1,127 @@
+//! One client connection: request after request until either side has enough.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use pingora_core::protocols::Stream;
+use pingora_core::protocols::http::v1::server::HttpSession;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use crate::accept::Phase;
+use crate::forward::{self, Client};
+use crate::head::{self, NoHead};
+use crate::page::Refusal;
+use crate::stream::{Side, Transport, Wire};
+use crate::{Finished, Shared};
+
+/// Room for an ordinary request head, read in one call.
+const FIRST_READ: usize = 4096;
+
+/// How long and how much a client may go on sending after its last answer, so that the answer is not lost to a reset.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: usize = 1 << 20;
+
+/// Serves a connection to its end, or until everything must stop.
+pub(crate) async fn run(shared: &Shared, tcp: TcpStream, peer: SocketAddr, phase: watch::Receiver<Phase>) {
+    let mut stop = phase.clone();
+    let stopped = async move {
+        let _ = stop.wait_for(|&phase| phase == Phase::Stop).await;
+    };
+    tokio::select! {
+        biased;
+        () = serve(shared, tcp, peer, phase) => {}
+        () = stopped => {}
+    }
+}
+
+async fn serve(shared: &Shared, tcp: TcpStream, peer: SocketAddr, mut phase: watch::Receiver<Phase>) {
+    let mut stream: Stream = Wire::new(Transport::Tcp(tcp), Side::Client);
+    let mut carry = BytesMut::new();
+    for served in 1..=shared.limits.requests_per_connection_max {
+        if carry.is_empty() && !first_bytes(shared, &mut stream, &mut carry, &mut phase).await {
+            return;
+        }
+        let facts = match head::read(&mut stream, &mut carry, &shared.limits).await {
+            Ok(facts) => facts,
+            Err(NoHead::Gone) => return,
+            Err(NoHead::Refused(refusal)) => return refuse(shared, stream, refusal).await,
+        };
+        // What follows an upgrade's head belongs to the tunnel, not to the session.
+        let behind = if facts.upgrade { carry.split_off(facts.len) } else { BytesMut::new() };
+        let mut session = HttpSession::new(stream);
+        session.set_read_timeout(Some(shared.limits.body_idle));
+        session.set_write_timeout(Some(shared.limits.write_stall));
+        session.set_pipelining_enabled(true);
+        session.set_pipelined_prefix(carry);
+        // The head is complete, so this parses and does not wait.
+        match session.read_request().await {
+            Ok(Some(_)) => {}
+            Ok(None) => return,
+            Err(_) => return refuse(shared, session.into_inner(), Refusal::BAD_REQUEST).await,
+        }
+        let last = served == shared.limits.requests_per_connection_max;
+        let client = Client { peer: peer.ip(), facts, behind, last, phase: phase.clone() };
+        let Some((next, prefix)) = forward::serve(shared, session, client).await else { return };
+        stream = next;
+        carry = prefix;
+    }
+}
+
+/// Waits for the first bytes of the next request; false when the connection ends instead.
+async fn first_bytes(
+    shared: &Shared,
+    stream: &mut Stream,
+    carry: &mut BytesMut,
+    phase: &mut watch::Receiver<Phase>,
+) -> bool {
+    carry.reserve(FIRST_READ);
+    let leaving = async {
+        let _ = phase.wait_for(|&phase| phase != Phase::Running).await;
+    };
+    tokio::select! {
+        // Reading first: a request that has arrived is served even while draining.
+        biased;
+        read = stream.read_buf(carry) => matches!(read, Ok(n) if n > 0),
+        () = leaving => false,
+        () = tokio::time::sleep(shared.limits.keepalive_idle) => false,
+    }
+}
+
+/// Answers a request that never became one, and closes.
+async fn refuse(shared: &Shared, mut stream: Stream, refusal: Refusal) {
+    tracing::debug!(status = refusal.status, reason = refusal.reason, "request refused");
+    shared.observer.request(&Finished {
+        service: "none",
+        site: "none",
+        code: refusal.status,
+        duration: Duration::ZERO,
+        spilled: false,
+    });
+    let answer = async {
+        stream.write_all(&refusal.raw()).await?;
+        stream.flush().await
+    };
+    if let Ok(Ok(())) = tokio::time::timeout(shared.limits.write_stall, answer).await {
+        linger(stream).await;
+    }
+}
+
+/// Closes after an answer that came before the client had sent everything. Closing at once would make the kernel reset
+/// the connection, and the reset could overtake the answer.
+pub(crate) async fn linger(mut stream: Stream) {
+    let drained = async {
+        let _ = AsyncWriteExt::shutdown(&mut stream).await;
+        let mut sink = [0u8; 4096];
+        let mut left = LINGER_BYTES_MAX;
+        while let Ok(n) = stream.read(&mut sink).await {
+            if n == 0 || n > left {
+                return;
+            }
+            left -= n;
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, drained).await;
+}

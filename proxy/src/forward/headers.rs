@@ -1,0 +1,194 @@
+//! What is added, kept and stripped on the way to an origin and back (RFC 9110, section 7.6).
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{StatusCode, Version};
+use pingora_core::Result;
+use pingora_http::{RequestHeader, ResponseHeader};
+
+use super::Request;
+use crate::head::Framing;
+use crate::page::SPILLED_HEADER;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Meant for one connection only, whatever `Connection` says.
+const HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Never stripped although a `Connection` field names them: a client could otherwise take from an origin what it relies
+/// on (its framing, who is asking, for which host).
+const NEVER_NAMED: [HeaderName; 14] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::CONTENT_ENCODING,
+    header::CACHE_CONTROL,
+    header::AUTHORIZATION,
+    header::COOKIE,
+    header::SET_COOKIE,
+    header::EXPECT,
+    header::FORWARDED,
+    X_FORWARDED_FOR,
+    X_FORWARDED_PROTO,
+    X_FORWARDED_HOST,
+    X_REQUEST_ID,
+];
+
+/// The identity of a request in everybody's logs.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId(HeaderValue);
+
+const REQUEST_ID_MAX: usize = 128;
+
+impl RequestId {
+    /// The client's own, if it is a single short visible word; else a new one.
+    pub(crate) fn of(head: &RequestHeader) -> Self {
+        let mut given = head.headers.get_all(X_REQUEST_ID).iter();
+        if let (Some(value), None) = (given.next(), given.next())
+            && (1..=REQUEST_ID_MAX).contains(&value.len())
+            && value.as_bytes().iter().all(u8::is_ascii_graphic)
+        {
+            return Self(value.clone());
+        }
+        let mut text = String::with_capacity(32);
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{:032x}", fastrand::u128(..));
+        Self(HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("none")))
+    }
+
+    /// Shows it to the client.
+    pub(crate) fn mark(&self, head: &mut ResponseHeader) -> Result<()> {
+        head.insert_header(X_REQUEST_ID, self.0.clone())
+    }
+}
+
+/// The request as it goes to an origin. With `upgrade`, the connection's own fields are set anew.
+pub(crate) fn for_origin(
+    from: &RequestHeader,
+    request: &Request<'_>,
+    upgrade: bool,
+) -> Result<Box<RequestHeader>> {
+    let mut head = Box::new(from.clone());
+    let wanted = head.headers.get(header::UPGRADE).cloned();
+    strip(&from.headers, |name| {
+        head.remove_header(name);
+    });
+    head.set_version(Version::HTTP_11);
+    if let Some(path) = &request.client.facts.absolute {
+        origin_form(&mut head, path.len())?;
+    }
+    if !head.headers.contains_key(header::HOST) {
+        head.insert_header(header::HOST, HeaderValue::from_static(""))?;
+    }
+    if request.client.facts.framing == Framing::Chunked {
+        head.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
+    }
+    if !request.client.facts.http11 {
+        head.remove_header(&header::EXPECT);
+    }
+    if upgrade && let Some(wanted) = wanted {
+        head.insert_header(header::CONNECTION, HeaderValue::from_static("Upgrade"))?;
+        head.insert_header(header::UPGRADE, wanted)?;
+    }
+    let forwarded_for = append_address(&from.headers, request.client.peer);
+    head.remove_header(&X_FORWARDED_FOR);
+    head.insert_header(X_FORWARDED_FOR, forwarded_for)?;
+    head.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static("http"))?;
+    match from.headers.get(header::HOST) {
+        Some(host) => head.insert_header(X_FORWARDED_HOST, host.clone())?,
+        None => drop(head.remove_header(&X_FORWARDED_HOST)),
+    }
+    head.insert_header(X_REQUEST_ID, request.id.0.clone())?;
+    Ok(head)
+}
+
+/// Turns `http://host/path` into `/path`; `path_len` bytes at its end are the path and query.
+fn origin_form(head: &mut RequestHeader, path_len: usize) -> Result<()> {
+    let raw = head.raw_path();
+    let path = &raw[raw.len().saturating_sub(path_len)..];
+    let path = if path.starts_with(b"/") { path.to_vec() } else { [b"/", path].concat() };
+    head.set_raw_path(&path)
+}
+
+/// All addresses that came before, and the one that is connected here.
+fn append_address(headers: &HeaderMap, peer: IpAddr) -> HeaderValue {
+    let mut value = Vec::with_capacity(48);
+    for earlier in headers.get_all(X_FORWARDED_FOR) {
+        value.extend_from_slice(earlier.as_bytes());
+        value.extend_from_slice(b", ");
+    }
+    value.extend_from_slice(peer.to_canonical().to_string().as_bytes());
+    // Built from values that were valid and an address.
+    HeaderValue::from_bytes(&value).unwrap_or(HeaderValue::from_static("unknown"))
+}
+
+/// Names everything that must not travel further.
+fn strip(headers: &HeaderMap, mut remove: impl FnMut(&HeaderName)) {
+    for value in headers.get_all(header::CONNECTION) {
+        for token in value.as_bytes().split(|&b| b == b',') {
+            if let Ok(name) = HeaderName::from_bytes(token.trim_ascii())
+                && !NEVER_NAMED.contains(&name)
+            {
+                remove(&name);
+            }
+        }
+    }
+    for name in &HOP_BY_HOP {
+        if headers.contains_key(name) {
+            remove(name);
+        }
+    }
+}
+
+/// An interim answer (100, 103) as it goes to the client.
+pub(crate) fn interim(from: &ResponseHeader) -> Result<Box<ResponseHeader>> {
+    let mut head = Box::new(from.clone());
+    strip(&from.headers, |name| {
+        head.remove_header(name);
+    });
+    head.remove_header(&header::CONTENT_LENGTH);
+    head.set_version(Version::HTTP_11);
+    Ok(head)
+}
+
+/// The answer as it goes to the client. Its framing is chosen anew: the origin's length if it gave one, chunks for a
+/// client that knows them, and the end of the connection for one that does not.
+pub(crate) fn for_client(
+    from: &ResponseHeader,
+    request: &Request<'_>,
+    has_body: bool,
+    spilled_to: Option<&str>,
+) -> Result<Box<ResponseHeader>> {
+    let mut head = Box::new(from.clone());
+    strip(&from.headers, |name| {
+        head.remove_header(name);
+    });
+    head.set_version(Version::HTTP_11);
+    if from.status == StatusCode::NO_CONTENT {
+        head.remove_header(&header::CONTENT_LENGTH);
+    }
+    if has_body && !head.headers.contains_key(header::CONTENT_LENGTH) && request.client.facts.http11 {
+        head.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
+    }
+    request.id.mark(&mut head)?;
+    head.remove_header(SPILLED_HEADER);
+    if let Some(site) = spilled_to.and_then(|site| HeaderValue::from_str(site).ok()) {
+        head.insert_header(SPILLED_HEADER, site)?;
+    }
+    Ok(head)
+}

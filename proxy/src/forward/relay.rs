@@ -1,0 +1,129 @@
+//! The answer on its way back to the client, and what it says about the origin.
+
+use std::sync::Arc;
+
+use pingora_core::protocols::http::v1::client::HttpSession as OriginSession;
+use pingora_core::protocols::http::v1::server::HttpSession;
+use pingora_core::{Error, ErrorType};
+
+use super::attempt::{Upload, wire};
+use super::{Course, Outcome, Request, drain_soon, headers};
+use crate::clock::now_ms;
+use crate::observe::{Signal, SignalKind};
+use crate::pool::Pool;
+use crate::stream::Wire;
+use crate::target::Target;
+
+/// Relays a complete answer. From here on nothing is tried again: a body that breaks off breaks the client's
+/// connection too, so that the client can tell.
+pub(crate) async fn run(
+    request: &Request<'_>,
+    session: &mut HttpSession,
+    mut origin: OriginSession,
+    mut upload: Upload,
+    target: &Arc<Target>,
+    course: &Course<'_>,
+) -> Outcome {
+    let code = origin.get_status().map_or(502, |status| status.as_u16());
+    note_status(request, target, course, code);
+    let mut outcome =
+        Outcome { code, site: Some(Arc::clone(&course.site.site)), spilled: course.spilled(), intact: false };
+    origin.read_timeout = Some(request.service.settings.body_idle_timeout);
+    let spilled_to = course.spilled().then_some(&*course.site.site);
+    match copy(request, session, &mut origin, &mut upload, spilled_to).await {
+        Ok(()) => outcome.intact = true,
+        Err(error) => {
+            tracing::debug!(origin = %target.name(), %error, "an answer broke off");
+            return outcome;
+        }
+    }
+    keep(request, origin, &upload, target).await;
+    outcome
+}
+
+fn note_status(request: &Request<'_>, target: &Target, course: &Course<'_>, code: u16) {
+    if code < 500 {
+        target.note_success(now_ms());
+        return;
+    }
+    let kind = SignalKind::Status5xx;
+    let ejected = course.site.note_failure(target, kind);
+    request.shared.signals.signal(Signal { origin: target.id(), kind, ejected });
+    if ejected {
+        request.shared.observer.ejection(target.id());
+    }
+}
+
+async fn copy(
+    request: &Request<'_>,
+    session: &mut HttpSession,
+    origin: &mut OriginSession,
+    upload: &mut Upload,
+    spilled_to: Option<&str>,
+) -> pingora_core::Result<()> {
+    let has_body = !origin.is_body_done();
+    let Some(head) = origin.resp_header() else {
+        return Error::e_explain(ErrorType::InternalError, "no response head");
+    };
+    let head = headers::for_client(head, request, has_body, spilled_to)?;
+    drain_soon(session, request.client);
+    session.write_response_header(head).await?;
+    while has_body {
+        if !upload.is_over() {
+            if !duplex(session, origin, upload).await? {
+                break;
+            }
+        } else if let Some(piece) = origin.read_body_ref().await? {
+            session.write_body(piece).await?;
+        } else {
+            break;
+        }
+    }
+    session.finish_body().await.map(drop)
+}
+
+/// One step of an answer that began before the request had been sent: whichever side has something. False at the end
+/// of the answer.
+async fn duplex(
+    session: &mut HttpSession,
+    origin: &mut OriginSession,
+    upload: &mut Upload,
+) -> pingora_core::Result<bool> {
+    let Some((queued, drained)) = wire(origin).map(|wire| (wire.queued() > 0, wire.drained())) else {
+        upload.abandoned = true;
+        return Ok(true);
+    };
+    tokio::select! {
+        biased;
+        piece = origin.read_body_bytes() => match piece? {
+            Some(piece) => {
+                session.write_body(&piece).await?;
+            }
+            None => return Ok(false),
+        },
+        piece = session.read_body_bytes(), if !queued => {
+            // A client that stops sending may still want the answer.
+            if upload.pass(piece, session, origin).await.is_err() {
+                upload.abandoned = true;
+            }
+        }
+        () = drained.notified(), if queued => {
+            upload.abandoned = wire(origin).is_none_or(Wire::is_broken);
+        }
+    }
+    Ok(true)
+}
+
+/// Keeps the origin's connection for the next request, if both messages are complete.
+async fn keep(request: &Request<'_>, mut origin: OriginSession, upload: &Upload, target: &Arc<Target>) {
+    let drained = wire(&origin).is_some_and(|wire| wire.queued() == 0 && !wire.is_broken());
+    if !upload.done || upload.abandoned || !drained {
+        return;
+    }
+    origin.respect_keepalive();
+    if let Some(stream) = origin.reuse().await
+        && let Ok(wire) = stream.into_any().downcast::<Wire>()
+    {
+        Pool::put(target, wire, request.service.epoch, request.service.settings.pool_idle_timeout);
+    }
+}

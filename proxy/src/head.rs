@@ -1,0 +1,480 @@
+//! Reading and judging a request head before anything else looks at it.
+//!
+//! Request smuggling lives where two parsers read one message differently. pingora's parser is lenient (it drops a
+//! Content-Length beside a Transfer-Encoding, takes bare line feeds, escapes odd request lines), and origins may be
+//! lenient in other ways. So the head is checked here, byte by byte and strictly, and what RFC 9112 does not allow is
+//! answered with 400 and never forwarded. What passes can be read in one way only.
+
+use std::ops::Range;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::limits::Limits;
+use crate::page::Refusal;
+
+/// How the body of a request is framed (RFC 9112, section 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    None,
+    Length(u64),
+    Chunked,
+}
+
+/// What forwarding needs to know of a head, found in the one pass that checks it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// Bytes up to and including the empty line.
+    pub(crate) len: usize,
+    /// GET or HEAD.
+    pub(crate) get_or_head: bool,
+    pub(crate) http11: bool,
+    pub(crate) framing: Framing,
+    /// A GET that asks to leave HTTP (`Connection: upgrade` with `Upgrade`).
+    pub(crate) upgrade: bool,
+    /// The path and query within an absolute-form target; `None` for the ordinary form.
+    pub(crate) absolute: Option<Range<usize>>,
+}
+
+impl Facts {
+    /// Whether the request may be sent a second time (RFC 9110, section 9.2.1, and nothing to be replayed).
+    pub(crate) fn is_safe(&self) -> bool {
+        self.get_or_head && matches!(self.framing, Framing::None | Framing::Length(0))
+    }
+}
+
+/// Why there is no head to work on.
+#[derive(Debug)]
+pub(crate) enum NoHead {
+    /// The client closed, failed or stayed idle before a first byte, or left in the middle: nobody to answer.
+    Gone,
+    /// Answer with this page and close.
+    Refused(Refusal),
+}
+
+/// Reads until the head is complete, starting with what is in `buf`. The caller bounds the wait for the first byte;
+/// the deadline here runs for the head as a whole.
+pub(crate) async fn read(
+    stream: &mut (impl AsyncRead + Unpin),
+    buf: &mut BytesMut,
+    limits: &Limits,
+) -> Result<Facts, NoHead> {
+    match tokio::time::timeout(limits.header_deadline, read_undisturbed(stream, buf, limits)).await {
+        Ok(result) => result,
+        Err(_) => Err(NoHead::Refused(Refusal::HEAD_TIMEOUT)),
+    }
+}
+
+async fn read_undisturbed(
+    stream: &mut (impl AsyncRead + Unpin),
+    buf: &mut BytesMut,
+    limits: &Limits,
+) -> Result<Facts, NoHead> {
+    let mut scanned = 0;
+    loop {
+        if scanned == 0 {
+            skip_empty_lines(buf);
+        }
+        // Half of an empty line must not be taken for the beginning of a request line.
+        if buf[..] != b"\r"[..]
+            && let Some(len) = find_end(buf, &mut scanned).map_err(NoHead::Refused)?
+        {
+            if len > limits.header_bytes_max {
+                return Err(NoHead::Refused(Refusal::HEAD_TOO_LARGE));
+            }
+            return check(&buf[..len], limits.header_count_max).map_err(NoHead::Refused);
+        }
+        if buf.len() >= limits.header_bytes_max {
+            return Err(NoHead::Refused(Refusal::HEAD_TOO_LARGE));
+        }
+        buf.reserve(4096);
+        match stream.read_buf(buf).await {
+            Ok(n) if n > 0 => {}
+            _ => return Err(NoHead::Gone),
+        }
+    }
+}
+
+/// A client may send an empty line before a request (RFC 9112, section 2.2).
+fn skip_empty_lines(buf: &mut BytesMut) {
+    while buf.starts_with(b"\r\n") {
+        buf.advance(2);
+    }
+}
+
+/// The length of the head once its empty line is there. A line feed without its carriage return is refused as soon as
+/// it is seen, so that it cannot keep a connection waiting for an end that never comes.
+fn find_end(buf: &[u8], scanned: &mut usize) -> Result<Option<usize>, Refusal> {
+    let mut from = *scanned;
+    while let Some(offset) = buf[from..].iter().position(|&b| b == b'\n') {
+        let at = from + offset;
+        if at == 0 || buf[at - 1] != b'\r' {
+            return Err(Refusal::BAD_REQUEST);
+        }
+        if at >= 3 && buf[at - 3..at] == *b"\r\n\r" {
+            *scanned = at + 1;
+            return Ok(Some(at + 1));
+        }
+        from = at + 1;
+    }
+    *scanned = buf.len();
+    Ok(None)
+}
+
+/// Judges a complete head.
+pub(crate) fn check(head: &[u8], header_count_max: usize) -> Result<Facts, Refusal> {
+    let line_end = head.windows(2).position(|pair| pair == b"\r\n").ok_or(Refusal::BAD_REQUEST)?;
+    let (mut facts, authority) = check_request_line(&head[..line_end])?;
+    facts.len = head.len();
+    let mut seen = Seen::default();
+    let mut count = 0;
+    let mut rest = &head[line_end + 2..];
+    loop {
+        let end = rest.windows(2).position(|pair| pair == b"\r\n").ok_or(Refusal::BAD_REQUEST)?;
+        let line = &rest[..end];
+        if line.is_empty() {
+            break;
+        }
+        count += 1;
+        if count > header_count_max {
+            return Err(Refusal::HEAD_TOO_LARGE);
+        }
+        let (name, value) = split_field(line)?;
+        seen.note(name, value)?;
+        rest = &rest[end + 2..];
+    }
+    seen.judge(&mut facts, authority.map(|range| &head[range]), is_get(head))?;
+    Ok(facts)
+}
+
+fn is_get(head: &[u8]) -> bool {
+    head.starts_with(b"GET ")
+}
+
+type RequestLine = (Facts, Option<Range<usize>>);
+
+/// Method, target and version, each separated by exactly one space. The second value is the authority of an
+/// absolute-form target.
+fn check_request_line(line: &[u8]) -> Result<RequestLine, Refusal> {
+    let mut parts = line.split(|&b| b == b' ');
+    let (Some(method), Some(target), Some(version), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(Refusal::BAD_REQUEST);
+    };
+    if method.is_empty() || !method.iter().copied().all(is_token) {
+        return Err(Refusal::BAD_REQUEST);
+    }
+    let http11 = match version {
+        b"HTTP/1.1" => true,
+        b"HTTP/1.0" => false,
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            return Err(Refusal::VERSION);
+        }
+        _ => return Err(Refusal::BAD_REQUEST),
+    };
+    // A tunnel to anywhere is not offered, and an echo of the request would show headers meant for origins.
+    if method == b"CONNECT" || method == b"TRACE" {
+        return Err(Refusal::METHOD);
+    }
+    if target.is_empty() || !target.iter().all(|b| (0x21..0x7f).contains(b) && *b != b'#') {
+        return Err(Refusal::BAD_REQUEST);
+    }
+    let mut facts = Facts {
+        len: 0,
+        get_or_head: method == b"GET" || method == b"HEAD",
+        http11,
+        framing: Framing::None,
+        upgrade: false,
+        absolute: None,
+    };
+    if target[0] == b'/' || (target == b"*" && method == b"OPTIONS") {
+        return Ok((facts, None));
+    }
+    let scheme = scheme_len(target).ok_or(Refusal::BAD_REQUEST)?;
+    let start = method.len() + 1;
+    let authority_len =
+        target[scheme..].iter().position(|&b| b == b'/' || b == b'?').unwrap_or(target.len() - scheme);
+    let authority = start + scheme..start + scheme + authority_len;
+    facts.absolute = Some(authority.end..start + target.len());
+    Ok((facts, Some(authority)))
+}
+
+/// The length of `http://` or `https://`.
+fn scheme_len(target: &[u8]) -> Option<usize> {
+    [&b"http://"[..], b"https://"]
+        .into_iter()
+        .find(|scheme| target.len() > scheme.len() && target[..scheme.len()].eq_ignore_ascii_case(scheme))
+        .map(<[u8]>::len)
+}
+
+/// Name and trimmed value. Refuses folded lines, spaces around the name and control characters.
+fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
+    let colon = line.iter().position(|&b| b == b':').ok_or(Refusal::BAD_REQUEST)?;
+    let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+    if name.is_empty() || !name.iter().copied().all(is_token) {
+        return Err(Refusal::BAD_REQUEST);
+    }
+    if value.iter().any(|&b| (b < 0x20 && b != b'\t') || b == 0x7f) {
+        return Err(Refusal::BAD_REQUEST);
+    }
+    Ok((name, value))
+}
+
+/// RFC 9110, section 5.6.2.
+fn is_token(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
+}
+
+/// The fields that decide about framing, routing and upgrades.
+#[derive(Default)]
+struct Seen<'a> {
+    host: Option<&'a [u8]>,
+    length: Option<u64>,
+    coding: Option<&'a [u8]>,
+    upgrade: bool,
+    connection_upgrade: bool,
+}
+
+impl<'a> Seen<'a> {
+    fn note(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), Refusal> {
+        if name.eq_ignore_ascii_case(b"host") {
+            if self.host.replace(value).is_some() {
+                return Err(Refusal::BAD_REQUEST);
+            }
+        } else if name.eq_ignore_ascii_case(b"content-length") {
+            // Even equal repetitions are refused (RFC 9110, section 8.6 allows both).
+            if self.length.replace(length(value)?).is_some() {
+                return Err(Refusal::BAD_REQUEST);
+            }
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            if self.coding.replace(value).is_some() {
+                return Err(Refusal::BAD_REQUEST);
+            }
+        } else if name.eq_ignore_ascii_case(b"upgrade") {
+            self.upgrade = true;
+        } else if name.eq_ignore_ascii_case(b"connection") {
+            self.connection_upgrade |=
+                value.split(|&b| b == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"));
+        } else if name.eq_ignore_ascii_case(b"expect") && !value.eq_ignore_ascii_case(b"100-continue") {
+            return Err(Refusal::EXPECTATION);
+        }
+        Ok(())
+    }
+
+    fn judge(self, facts: &mut Facts, authority: Option<&[u8]>, get: bool) -> Result<(), Refusal> {
+        if facts.http11 && self.host.is_none() {
+            return Err(Refusal::BAD_REQUEST);
+        }
+        if self.host.is_some_and(|host| !host.iter().copied().all(is_authority_byte)) {
+            return Err(Refusal::BAD_REQUEST);
+        }
+        if let Some(authority) = authority
+            && !self.host.is_some_and(|host| host.eq_ignore_ascii_case(authority))
+        {
+            return Err(Refusal::BAD_REQUEST);
+        }
+        facts.framing = match (self.coding, self.length) {
+            (Some(_), Some(_)) => return Err(Refusal::BAD_REQUEST),
+            (Some(_), None) if !facts.http11 => return Err(Refusal::BAD_REQUEST),
+            (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => Framing::Chunked,
+            (Some(_), None) => return Err(Refusal::CODING),
+            (None, Some(length)) => Framing::Length(length),
+            (None, None) => Framing::None,
+        };
+        facts.upgrade = get
+            && facts.http11
+            && self.upgrade
+            && self.connection_upgrade
+            && matches!(facts.framing, Framing::None | Framing::Length(0));
+        Ok(())
+    }
+}
+
+/// Digits only: no sign, no list, nothing a size of 64 bits cannot hold.
+fn length(value: &[u8]) -> Result<u64, Refusal> {
+    if value.is_empty() || value.len() > 18 || !value.iter().all(u8::is_ascii_digit) {
+        return Err(Refusal::BAD_REQUEST);
+    }
+    Ok(value.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')))
+}
+
+/// What a host and port can consist of; no user information, no path.
+fn is_authority_byte(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+,;=".contains(&b)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn judge(head: &str) -> Result<Facts, u16> {
+        check(head.as_bytes(), 100).map_err(|refusal| refusal.status)
+    }
+
+    /// A request with these header lines behind its host.
+    fn get(lines: &str) -> Result<Facts, u16> {
+        judge(&format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n"))
+    }
+
+    #[test]
+    fn framing_is_read_in_one_way_only() {
+        for (lines, expected) in [
+            ("", Ok(Framing::None)),
+            ("Content-Length: 5\r\n", Ok(Framing::Length(5))),
+            ("content-length:   007  \r\n", Ok(Framing::Length(7))),
+            ("Transfer-Encoding: chunked\r\n", Ok(Framing::Chunked)),
+            ("Transfer-Encoding: CHUNKED\r\n", Ok(Framing::Chunked)),
+            ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", Err(400)),
+            ("Transfer-Encoding: chunked\r\nContent-Length: 0\r\n", Err(400)),
+            ("Content-Length: 5\r\nContent-Length: 6\r\n", Err(400)),
+            ("Content-Length: 5\r\nContent-Length: 5\r\n", Err(400)),
+            ("Content-Length: 5, 5\r\n", Err(400)),
+            ("Content-Length: +5\r\n", Err(400)),
+            ("Content-Length: -1\r\n", Err(400)),
+            ("Content-Length: 0x5\r\n", Err(400)),
+            ("Content-Length:\r\n", Err(400)),
+            ("Content-Length: 99999999999999999999\r\n", Err(400)),
+            ("Transfer-Encoding: gzip, chunked\r\n", Err(501)),
+            ("Transfer-Encoding: xchunked\r\n", Err(501)),
+            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", Err(400)),
+            ("Transfer-Encoding: chunked, identity\r\n", Err(501)),
+            ("Transfer-Encoding : chunked\r\n", Err(400)),
+            ("X: a\r\n Transfer-Encoding: chunked\r\n", Err(400)),
+            ("X: a\r\n\tfolded\r\n", Err(400)),
+            (": empty\r\n", Err(400)),
+            ("no colon\r\n", Err(400)),
+            ("X: nul\0\r\n", Err(400)),
+            ("X: cr\rLF: x\r\n", Err(400)),
+            ("X\x0b: vt\r\n", Err(400)),
+            ("X: \u{e4} obs-text\r\n", Ok(Framing::None)),
+            ("X:\r\n", Ok(Framing::None)),
+            ("Expect: 100-Continue\r\n", Ok(Framing::None)),
+            ("Expect: a-miracle\r\n", Err(417)),
+            ("Host: b\r\n", Err(400)),
+        ] {
+            assert_eq!(get(lines).map(|facts| facts.framing), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn request_lines_are_read_in_one_way_only() {
+        for (line, expected) in [
+            ("GET / HTTP/1.1", Ok(())),
+            ("OPTIONS * HTTP/1.1", Ok(())),
+            ("GET * HTTP/1.1", Err(400)),
+            ("GET  / HTTP/1.1", Err(400)),
+            ("GET / HTTP/1.1 ", Err(400)),
+            ("GET /a b HTTP/1.1", Err(400)),
+            ("GET\t/ HTTP/1.1", Err(400)),
+            (" GET / HTTP/1.1", Err(400)),
+            ("GET /\u{e4} HTTP/1.1", Err(400)),
+            ("GET /\0 HTTP/1.1", Err(400)),
+            ("GET /#f HTTP/1.1", Err(400)),
+            ("GET / HTTP/2.0", Err(505)),
+            ("GET / HTTP/0.9", Err(505)),
+            ("GET / HTTP/1.2", Err(505)),
+            ("GET / http/1.1", Err(400)),
+            ("GET / HTTP/1.10", Err(400)),
+            ("GET /", Err(400)),
+            ("G(T / HTTP/1.1", Err(400)),
+            ("CONNECT a:443 HTTP/1.1", Err(405)),
+            ("TRACE / HTTP/1.1", Err(405)),
+            ("GET a HTTP/1.1", Err(400)),
+            ("GET http://a/x HTTP/1.1", Ok(())),
+            ("GET http://a HTTP/1.1", Ok(())),
+            ("GET HTTP://A/x HTTP/1.1", Ok(())),
+            ("GET http://b/x HTTP/1.1", Err(400)),
+            ("GET http://user@a/x HTTP/1.1", Err(400)),
+            ("GET ftp://a/x HTTP/1.1", Err(400)),
+            ("GET http:// HTTP/1.1", Err(400)),
+        ] {
+            let head = format!("{line}\r\nHost: a\r\n\r\n");
+            assert_eq!(judge(&head).map(drop), expected, "{line:?}");
+        }
+        let head = "GET http://a/x?y HTTP/1.1\r\nHost: a\r\n\r\n";
+        let absolute = judge(head).expect("fine").absolute.expect("absolute");
+        assert_eq!(&head[absolute], "/x?y");
+        assert_eq!(judge("GET / HTTP/1.1\r\n\r\n"), Err(400), "1.1 needs a host");
+        assert!(judge("GET / HTTP/1.0\r\n\r\n").is_ok());
+        assert_eq!(judge("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"), Err(400));
+        assert_eq!(judge("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n"), Err(400));
+        assert_eq!(judge("GET / HTTP/1.1\r\nHost: u@a\r\n\r\n"), Err(400));
+    }
+
+    #[test]
+    fn upgrades_and_safety_are_recognised() {
+        let upgrade = get("Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n").expect("fine");
+        assert!(upgrade.upgrade && upgrade.is_safe());
+        assert!(!get("Upgrade: websocket\r\n").expect("fine").upgrade, "not named in Connection");
+        assert!(!get("Connection: upgrade\r\n").expect("fine").upgrade, "nothing to upgrade to");
+        assert!(!get("Content-Length: 3\r\n").expect("fine").is_safe());
+        assert!(get("Content-Length: 0\r\n").expect("fine").is_safe());
+        assert!(!judge("POST / HTTP/1.1\r\nHost: a\r\n\r\n").expect("fine").is_safe());
+    }
+
+    #[test]
+    fn the_field_count_is_bounded() {
+        let head = |n| format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(n));
+        assert!(judge(&head(99)).is_ok());
+        assert_eq!(judge(&head(100)), Err(431));
+    }
+
+    #[tokio::test]
+    async fn heads_are_read_whole_in_any_pieces_and_bounded() {
+        let limits = Limits { header_bytes_max: 200, ..Limits::default() };
+        let head = b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\nbody";
+        for cut in 0..head.len() - 4 {
+            let mut buf = BytesMut::from(&head[..cut]);
+            let facts = read(&mut &head[cut..], &mut buf, &limits).await.expect("complete");
+            assert_eq!(&buf[facts.len..], b"body", "cut at {cut}");
+        }
+        let status = |result: Result<Facts, NoHead>| match result {
+            Ok(_) => 200,
+            Err(NoHead::Refused(refusal)) => refusal.status,
+            Err(NoHead::Gone) => 0,
+        };
+        let filled =
+            |n: usize| format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(n)).into_bytes();
+        let base = filled(0).len();
+        for (n, expected) in [(200 - base, 200), (201 - base, 431), (4_000, 431)] {
+            assert_eq!(status(read(&mut &filled(n)[..], &mut BytesMut::new(), &limits).await), expected);
+        }
+        assert_eq!(
+            status(read(&mut &b"GET / HTTP/1.1\nHost: a\n\n"[..], &mut BytesMut::new(), &limits).await),
+            400
+        );
+        assert_eq!(status(read(&mut &b"GET / HT"[..], &mut BytesMut::new(), &limits).await), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = find_end(&bytes, &mut 0);
+            let _ = check(&bytes, 10);
+        }
+
+        /// Whatever passes is read the same way by an independent parser.
+        #[test]
+        fn what_passes_parses_the_same_elsewhere(
+            name in "[A-Za-z: \t\r\n\0-]{1,12}",
+            value in "[ -~\t\r\n\0]{0,20}",
+            target in "[!-~ ]{1,10}",
+        ) {
+            let head = format!("GET /{target} HTTP/1.1\r\nHost: a\r\n{name}: {value}\r\n\r\n");
+            let mut scanned = 0;
+            if let Ok(Some(len)) = find_end(head.as_bytes(), &mut scanned)
+                && let Ok(facts) = check(&head.as_bytes()[..len], 100)
+            {
+                let mut headers = [httparse::EMPTY_HEADER; 8];
+                let mut request = httparse::Request::new(&mut headers);
+                let parsed = request.parse(head.as_bytes()).expect("ours is the stricter parser");
+                prop_assert_eq!(parsed, httparse::Status::Complete(facts.len));
+            }
+        }
+    }
+}

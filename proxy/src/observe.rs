@@ -1,0 +1,123 @@
+//! What the proxy tells the rest of the daemon.
+//!
+//! Two kinds of listeners, both called from the request path and therefore never allowed to block: [`Signals`] turns
+//! what live traffic saw into observations, [`Observer`] counts. Labels are bounded: services, sites and origins are
+//! configured, reasons are enums; nothing a client sends becomes a label.
+
+use std::time::Duration;
+
+use tidegate_health::id::OriginId;
+
+/// What live traffic saw go wrong at an origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SignalKind {
+    /// The connection was refused, or the address cannot be reached.
+    Refused,
+    /// No connection (TLS included) within the connect timeout.
+    ConnectTimeout,
+    /// The connection died, or its TLS handshake or answer made no sense, before a complete response head.
+    Reset,
+    /// The request was sent and no response head came within the first-byte timeout.
+    Silent,
+    /// A complete answer with a status of 500 to 599.
+    Status5xx,
+}
+
+impl SignalKind {
+    /// The word used in labels and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::ConnectTimeout => "connect-timeout",
+            Self::Reset => "reset",
+            Self::Silent => "silent",
+            Self::Status5xx => "status-5xx",
+        }
+    }
+}
+
+/// One passive observation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signal {
+    /// Where it was seen.
+    pub origin: OriginId,
+    /// What was seen.
+    pub kind: SignalKind,
+    /// Whether this very signal ejected the origin from picking (a probe should start at once).
+    pub ejected: bool,
+}
+
+/// Receives passive observations. Called on the request path: must not block.
+pub trait Signals: Send + Sync {
+    /// Takes one observation; dropping it under pressure is allowed.
+    fn signal(&self, signal: Signal);
+}
+
+/// Why a request was tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RetryReason {
+    /// Nothing had been sent: no connection could be made.
+    Connect,
+    /// A safe request whose connection died before any byte of an answer.
+    Died,
+    /// A safe request whose reused connection was already dead, tried on a fresh one to the same origin.
+    Stale,
+}
+
+impl RetryReason {
+    /// The word used in labels and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Died => "died",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+/// One finished request, as it is counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Finished<'a> {
+    /// The service, or `"none"` where no service was found.
+    pub service: &'a str,
+    /// The site whose origin answered, or `"none"` where the proxy answered by itself.
+    pub site: &'a str,
+    /// The status sent to the client; 499 when the client left before an answer.
+    pub code: u16,
+    /// From the complete request head to the last byte of the answer handed to the socket.
+    pub duration: Duration,
+    /// Whether a site other than the active one answered.
+    pub spilled: bool,
+}
+
+/// Counts. Called on the request path: must not block. Every method does nothing by default.
+pub trait Observer: Send + Sync {
+    /// A request was answered (or given up).
+    fn request(&self, _finished: &Finished<'_>) {}
+    /// A request of `service` is tried again.
+    fn retry(&self, _service: &str, _reason: RetryReason) {}
+    /// A request of `service` is about to be tried at `to`, although `from` is its active site.
+    fn spill(&self, _service: &str, _from: &str, _to: &str) {}
+    /// An origin was ejected from picking.
+    fn ejection(&self, _origin: OriginId) {}
+    /// A client connection was accepted.
+    fn connection_opened(&self) {}
+    /// A client connection ended.
+    fn connection_closed(&self) {}
+    /// Accepting failed for want of descriptors or memory, and pauses.
+    fn accept_paused(&self) {}
+    /// An upgraded connection of `service` starts at `site`.
+    fn tunnel_opened(&self, _service: &str, _site: &str) {}
+    /// An upgraded connection ended.
+    fn tunnel_closed(&self, _service: &str, _site: &str) {}
+}
+
+/// Ignores every signal.
+impl Signals for () {
+    fn signal(&self, _signal: Signal) {}
+}
+
+/// Counts nothing.
+impl Observer for () {}

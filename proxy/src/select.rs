@@ -1,0 +1,193 @@
+//! Which origin gets a request: a pure function of the site, what was tried, the time and random numbers.
+//!
+//! Least-loaded of two random picks spreads load nearly as well as looking at all origins, without the herd that runs to
+//! the one that looks idle.
+
+use tidegate_health::id::OriginId;
+
+use crate::view::{OriginView, SiteView};
+
+/// The most origins one request can try.
+pub(crate) const TRIES_MAX: usize = 8;
+
+/// The origins one request has tried.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tried {
+    ids: [Option<OriginId>; TRIES_MAX],
+    len: usize,
+}
+
+impl Tried {
+    /// Adds one; beyond eight the request must end, see [`Tried::is_full`].
+    pub fn add(&mut self, id: OriginId) {
+        if let Some(slot) = self.ids.get_mut(self.len) {
+            *slot = Some(id);
+            self.len += 1;
+        }
+    }
+
+    /// Whether no further try is possible.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.len >= TRIES_MAX
+    }
+
+    /// How many were tried.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether none was tried.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn contains(&self, id: OriginId) -> bool {
+        self.ids[..self.len].contains(&Some(id))
+    }
+}
+
+/// Picks the index of an origin of `site` that was not tried.
+///
+/// In order: up and not ejected; up but ejected; and if *none* of the site is up, any (fail static). An origin forced
+/// down by a person is never picked. `random(n)` returns a number below `n`.
+pub fn pick(
+    site: &SiteView,
+    tried: &Tried,
+    now_ms: u64,
+    mut random: impl FnMut(usize) -> usize,
+) -> Option<usize> {
+    let origins = &site.origins;
+    let open = |o: &OriginView| !o.forced_down && !tried.contains(o.target.id());
+    let healthy = |o: &OriginView| open(o) && o.up && !o.target.is_ejected_at(now_ms);
+    if let Some(index) = two_picks(origins, healthy, &mut random) {
+        return Some(index);
+    }
+    if let Some(index) = two_picks(origins, |o| open(o) && o.up, &mut random) {
+        return Some(index);
+    }
+    if origins.iter().any(|o| o.up && !o.forced_down) {
+        return None;
+    }
+    two_picks(origins, open, &mut random)
+}
+
+fn two_picks(
+    origins: &[OriginView],
+    eligible: impl Fn(&OriginView) -> bool,
+    random: &mut impl FnMut(usize) -> usize,
+) -> Option<usize> {
+    let nth =
+        |n: usize| origins.iter().enumerate().filter(|(_, o)| eligible(o)).nth(n).map(|(index, _)| index);
+    let count = origins.iter().filter(|o| eligible(o)).count();
+    if count < 2 {
+        return nth(0);
+    }
+    let first = random(count);
+    // A different one: the second number is drawn from the rest.
+    let second = (first + 1 + random(count - 1)) % count;
+    // Eligibility can change between counting and taking (an ejection expires): then the other pick stands.
+    match (nth(first), nth(second)) {
+        (Some(a), Some(b)) => {
+            Some(if origins[b].target.in_flight() < origins[a].target.in_flight() { b } else { a })
+        }
+        (a, b) => a.or(b).or_else(|| nth(0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::target::{EjectionPolicy, Target};
+
+    #[derive(Clone, Copy, Debug)]
+    struct Case {
+        up: bool,
+        forced_down: bool,
+        ejected: bool,
+        tried: bool,
+        load: u8,
+    }
+
+    fn site(cases: &[Case]) -> (SiteView, Tried, Vec<impl Drop + use<>>) {
+        let mut tried = Tried::default();
+        let mut guards = Vec::new();
+        let origins = cases
+            .iter()
+            .enumerate()
+            .map(|(n, case)| {
+                let id = OriginId(u32::try_from(n).expect("small"));
+                let addr = ([127, 0, 0, 1], 1).into();
+                let target =
+                    Target::new(id, "o".into(), addr, None, EjectionPolicy::default()).expect("no TLS");
+                if case.ejected {
+                    assert!(target.eject(1));
+                }
+                if case.tried {
+                    tried.add(id);
+                }
+                guards.extend((0..case.load).map(|_| target.begin()));
+                OriginView { target: Arc::clone(&target), up: case.up, forced_down: case.forced_down }
+            })
+            .collect();
+        (SiteView { site: "main".into(), origins }, tried, guards)
+    }
+
+    fn cases() -> impl Strategy<Value = Vec<Case>> {
+        let case = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), 0u8..4).prop_map(
+            |(up, forced_down, ejected, tried, load)| Case { up, forced_down, ejected, tried, load },
+        );
+        prop::collection::vec(case, 0..TRIES_MAX)
+    }
+
+    proptest! {
+        #[test]
+        fn picks_the_best_tier_and_never_a_forced_down_or_tried_one(cases in cases(), seed: u64) {
+            let (site, tried, _guards) = site(&cases);
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let picked = pick(&site, &tried, 2, |n| rng.usize(..n));
+            let open = |c: &&Case| !c.forced_down && !c.tried;
+            let healthy = cases.iter().filter(open).any(|c| c.up && !c.ejected);
+            let up = cases.iter().filter(open).any(|c| c.up);
+            let site_has_up = cases.iter().any(|c| c.up && !c.forced_down);
+            match picked.map(|index| cases[index]) {
+                Some(case) => {
+                    prop_assert!(!case.forced_down && !case.tried);
+                    prop_assert!(!healthy || (case.up && !case.ejected));
+                    prop_assert!(!up || case.up);
+                    prop_assert!(case.up || !site_has_up, "fail static only when none is up");
+                }
+                None => prop_assert!(!up && (site_has_up || !cases.iter().any(|c| open(&c)))),
+            }
+        }
+
+        #[test]
+        fn the_less_loaded_of_the_two_wins(a in 0u8..5, b in 0u8..5, seed: u64) {
+            let case = |load| Case { up: true, forced_down: false, ejected: false, tried: false, load };
+            let (site, tried, _guards) = site(&[case(a), case(b)]);
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let picked = pick(&site, &tried, 2, |n| rng.usize(..n)).expect("both are open");
+            if a != b {
+                prop_assert_eq!(picked, usize::from(b < a));
+            }
+        }
+    }
+
+    #[test]
+    fn equal_loads_are_spread() {
+        let case = Case { up: true, forced_down: false, ejected: false, tried: false, load: 0 };
+        let (site, tried, _guards) = site(&[case; 4]);
+        let mut rng = fastrand::Rng::with_seed(3);
+        let mut seen = [0u32; 4];
+        for _ in 0..4_000 {
+            seen[pick(&site, &tried, 2, |n| rng.usize(..n)).expect("open")] += 1;
+        }
+        assert!(seen.iter().all(|&n| (800..1200).contains(&n)), "{seen:?}");
+    }
+}

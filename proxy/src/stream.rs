@@ -1,0 +1,341 @@
+//! The one stream type under every session, on both sides.
+//!
+//! It exists for four reasons:
+//! - *One send per answer.* pingora writes a head and the first piece of a body apart; towards a client the head waits
+//!   here for the piece behind it.
+//! - *No deadlock between two full pipes.* Towards an origin a write never blocks: what the socket does not take waits
+//!   here, and reading the answer drives it out. The forwarder reads the next piece of the upload only when nothing
+//!   waits, so one piece (64 KiB at most) is the bound. An origin that answers before it has read the upload is
+//!   heard, instead of both sides waiting for each other.
+//! - *Exact facts.* Whether a byte was sent or received decides about retries; the bytes are counted here.
+//! - *Bytes read too far* (behind an upgrade's head) are given back.
+
+use std::fmt;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker, ready};
+
+use async_trait::async_trait;
+use bytes::{Buf, BytesMut};
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
+    UniqueID, UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use crate::clock::now_ms;
+
+/// What is below.
+#[derive(Debug)]
+pub(crate) enum Transport {
+    Tcp(TcpStream),
+    Tls(Box<tokio_rustls::TlsStream<TcpStream>>),
+}
+
+/// How writes behave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// The first write after a flush waits for the next; a full socket blocks.
+    Client,
+    /// Writes go out at once; what the socket does not take waits here and reading drives it out.
+    Origin,
+    /// Writes go out at once; a full socket blocks.
+    Tunnel,
+}
+
+/// Towards a client, a write up to this size is held back for the next one.
+const HOLD_MAX: usize = 8 * 1024;
+
+/// See the module.
+pub(crate) struct Wire {
+    io: Transport,
+    side: Side,
+    /// Bytes to be read before the socket's.
+    unread: BytesMut,
+    /// Bytes the socket has not taken yet.
+    out: BytesMut,
+    /// Client side: the next write may be held back.
+    hold: bool,
+    /// Origin side: the transport below holds bytes of its own (TLS records) that a flush could not send yet.
+    unflushed: bool,
+    received: u64,
+    /// Origin side: why the rest of the upload was given up.
+    broken: Option<io::ErrorKind>,
+    /// Told whenever `out` has become empty while reading.
+    drained: Arc<Notify>,
+    /// Time of the last byte either way, where someone watches for idleness.
+    activity: Option<Arc<AtomicU64>>,
+}
+
+impl Wire {
+    pub(crate) fn new(io: Transport, side: Side) -> Box<Self> {
+        Box::new(Self {
+            io,
+            side,
+            unread: BytesMut::new(),
+            out: BytesMut::new(),
+            hold: true,
+            unflushed: false,
+            received: 0,
+            broken: None,
+            drained: Arc::new(Notify::new()),
+            activity: None,
+        })
+    }
+
+    /// Bytes received since the last [`Wire::restart`].
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Bytes that wait for the socket.
+    pub(crate) fn queued(&self) -> usize {
+        self.out.len() + usize::from(self.unflushed)
+    }
+
+    /// Whether the peer stopped taking what is sent.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.is_some()
+    }
+
+    pub(crate) fn drained(&self) -> Arc<Notify> {
+        Arc::clone(&self.drained)
+    }
+
+    /// Begins a new exchange on a kept connection.
+    pub(crate) fn restart(&mut self) {
+        self.received = 0;
+    }
+
+    /// Gives back bytes that were read too far.
+    pub(crate) fn unread(&mut self, bytes: BytesMut) {
+        if self.unread.is_empty() {
+            self.unread = bytes;
+        } else {
+            let rest = std::mem::replace(&mut self.unread, bytes);
+            self.unread.extend_from_slice(&rest);
+        }
+    }
+
+    /// Turns it into one end of a tunnel that notes every byte's time.
+    pub(crate) fn into_tunnel(mut self: Box<Self>, activity: Arc<AtomicU64>) -> Box<Self> {
+        self.side = Side::Tunnel;
+        self.activity = Some(activity);
+        self
+    }
+
+    /// Whether an idle connection is usable: still open and nothing unexpected to read.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        if !self.out.is_empty() || !self.unread.is_empty() || self.broken.is_some() {
+            return false;
+        }
+        let mut byte = [0u8; 1];
+        let mut buf = ReadBuf::new(&mut byte);
+        let mut cx = Context::from_waker(Waker::noop());
+        self.poll_io_read(&mut cx, &mut buf).is_pending()
+    }
+
+    fn poll_io_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Transport::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Transport::Tls(tls) => Pin::new(tls.as_mut()).poll_read(cx, buf),
+        }
+    }
+
+    fn poll_io_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let result = match &mut self.io {
+            Transport::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Transport::Tls(tls) => Pin::new(tls.as_mut()).poll_write(cx, buf),
+        };
+        if matches!(result, Poll::Ready(Ok(n)) if n > 0) {
+            self.touch();
+        }
+        result
+    }
+
+    fn poll_io_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            // A TCP stream has nothing to flush.
+            Transport::Tcp(_) => Poll::Ready(Ok(())),
+            Transport::Tls(tls) => Pin::new(tls.as_mut()).poll_flush(cx),
+        }
+    }
+
+    /// Sends what waits, as far as the socket takes it.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.out.is_empty() {
+            let out = std::mem::take(&mut self.out);
+            let result = self.poll_io_write(cx, &out);
+            self.out = out;
+            match ready!(result) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(n) => self.out.advance(n),
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        // Keep the capacity of ordinary heads, not that of one large piece.
+        if self.out.capacity() > 2 * HOLD_MAX {
+            self.out = BytesMut::new();
+        } else {
+            self.out.clear();
+        }
+        self.poll_io_flush(cx)
+    }
+
+    /// Towards an origin: drives the upload out while the answer is awaited. An upload that fails does not hide an
+    /// answer that is already on its way.
+    fn drive_upload(&mut self, cx: &mut Context<'_>) {
+        if self.side != Side::Origin || self.queued() == 0 {
+            return;
+        }
+        match self.poll_drain(cx) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(())) => {
+                self.unflushed = false;
+                self.drained.notify_one();
+            }
+            Poll::Ready(Err(error)) => {
+                self.broken = Some(error.kind());
+                self.out = BytesMut::new();
+                self.unflushed = false;
+                self.drained.notify_one();
+            }
+        }
+    }
+
+    fn touch(&self) {
+        if let Some(activity) = &self.activity {
+            activity.store(now_ms(), Ordering::Relaxed);
+        }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.unread.is_empty() {
+            let n = this.unread.len().min(buf.remaining());
+            buf.put_slice(&this.unread.split_to(n));
+            return Poll::Ready(Ok(()));
+        }
+        this.drive_upload(cx);
+        let before = buf.filled().len();
+        ready!(this.poll_io_read(cx, buf))?;
+        let n = buf.filled().len() - before;
+        if n > 0 {
+            this.received = this.received.saturating_add(n as u64);
+            this.touch();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        match this.side {
+            Side::Client if this.out.len() + buf.len() <= HOLD_MAX => {
+                this.out.extend_from_slice(buf);
+                if !std::mem::take(&mut this.hold)
+                    && let Poll::Ready(Err(error)) = this.poll_drain(cx)
+                {
+                    return Poll::Ready(Err(error));
+                }
+                Poll::Ready(Ok(buf.len()))
+            }
+            Side::Client | Side::Tunnel => {
+                this.hold = false;
+                ready!(this.poll_drain(cx))?;
+                this.poll_io_write(cx, buf)
+            }
+            Side::Origin => {
+                if let Some(kind) = this.broken {
+                    return Poll::Ready(Err(kind.into()));
+                }
+                if this.out.is_empty() {
+                    match this.poll_io_write(cx, buf) {
+                        Poll::Ready(result) => return Poll::Ready(result),
+                        Poll::Pending => {}
+                    }
+                }
+                this.out.extend_from_slice(buf);
+                Poll::Ready(Ok(buf.len()))
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match this.poll_drain(cx) {
+            Poll::Pending if this.side == Side::Origin => {
+                this.unflushed = true;
+                Poll::Ready(Ok(()))
+            }
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(result) => {
+                this.hold = true;
+                Poll::Ready(result)
+            }
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_drain(cx))?;
+        match &mut this.io {
+            Transport::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Transport::Tls(tls) => Pin::new(tls.as_mut()).poll_shutdown(cx),
+        }
+    }
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wire").field("io", &self.io).field("side", &self.side).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Shutdown for Wire {
+    async fn shutdown(&mut self) {
+        // The peer may be gone already; there is nobody to tell.
+        let _ = AsyncWriteExt::shutdown(self).await;
+    }
+}
+
+impl UniqueID for Wire {
+    fn id(&self) -> UniqueIDType {
+        match &self.io {
+            Transport::Tcp(tcp) => tcp.as_raw_fd(),
+            Transport::Tls(tls) => tls.get_ref().0.as_raw_fd(),
+        }
+    }
+}
+
+impl Ssl for Wire {}
+
+impl Peek for Wire {}
+
+impl GetTimingDigest for Wire {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetProxyDigest for Wire {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        None
+    }
+}
+
+impl GetSocketDigest for Wire {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        None
+    }
+}

@@ -1,0 +1,291 @@
+//! Live state of one origin: what no published view can hold, because it changes with every request.
+//!
+//! A view is immutable and says what was decided; a [`Target`] outlives views and says what traffic sees right now. It
+//! holds the number of requests in flight, whether live failures have ejected it from picking, and its idle
+//! connections. Everything is atomic; only the short list of idle connections has a lock of its own.
+//!
+//! ```text
+//!            refused, connect timeout: at once
+//!            reset, silent: after `transport_max` in a row        time is over, or `reinstate`
+//!   usable --------------------------------------------> ejected ----------------------------> usable
+//!            5xx: after `status_max` in a row                      (the next ejection lasts twice as long)
+//! ```
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tidegate_health::id::OriginId;
+
+use crate::clock::now_ms;
+use crate::observe::SignalKind;
+use crate::pool::Pool;
+use crate::tls::{TlsClient, TlsError, TlsTarget};
+
+/// When live failures eject an origin, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EjectionPolicy {
+    /// Consecutive resets or silences that eject. Refused and timed out connections always eject at once.
+    pub transport_max: u32,
+    /// Consecutive 5xx answers that eject; 0 never ejects for a status.
+    pub status_max: u32,
+    /// The first ejection lasts this long; each further one twice as long as the last.
+    pub base: Duration,
+    /// No ejection lasts longer.
+    pub max: Duration,
+    /// At most this share of a site's up origins is ejected at once (one is always allowed, if another stays usable).
+    pub share_percent: u32,
+}
+
+impl Default for EjectionPolicy {
+    fn default() -> Self {
+        Self {
+            transport_max: 3,
+            status_max: 5,
+            base: Duration::from_secs(2),
+            max: Duration::from_secs(60),
+            share_percent: 50,
+        }
+    }
+}
+
+/// The live state of one origin, shared by every view it appears in.
+///
+/// Make a new one when the address or the TLS settings change: idle connections belong to it.
+#[derive(Debug)]
+pub struct Target {
+    id: OriginId,
+    name: Arc<str>,
+    addr: SocketAddr,
+    tls: Option<TlsClient>,
+    policy: EjectionPolicy,
+    in_flight: AtomicU32,
+    /// Failures of the transport in a row, and 5xx answers in a row.
+    transport_failures: AtomicU32,
+    status_failures: AtomicU32,
+    /// Milliseconds of [`now_ms`] until which picking avoids it; 0 for never ejected or reinstated.
+    ejected_until_ms: AtomicU64,
+    /// Ejections since it last proved itself: the exponent of the next one's length.
+    ejections: AtomicU32,
+    pub(crate) pool: Pool,
+}
+
+impl Target {
+    /// An origin without traffic yet.
+    ///
+    /// # Errors
+    /// When the TLS settings cannot work: a certificate that does not parse, an empty trust store, a bad name.
+    pub fn new(
+        id: OriginId,
+        name: Arc<str>,
+        addr: SocketAddr,
+        tls: Option<TlsTarget>,
+        policy: EjectionPolicy,
+    ) -> Result<Arc<Self>, TlsError> {
+        let tls = tls.map(|tls| TlsClient::new(&tls, addr)).transpose()?;
+        Ok(Arc::new(Self {
+            id,
+            name,
+            addr,
+            tls,
+            policy,
+            in_flight: AtomicU32::new(0),
+            transport_failures: AtomicU32::new(0),
+            status_failures: AtomicU32::new(0),
+            ejected_until_ms: AtomicU64::new(0),
+            ejections: AtomicU32::new(0),
+            pool: Pool::default(),
+        }))
+    }
+
+    /// Its identity in the fleet.
+    #[must_use]
+    pub fn id(&self) -> OriginId {
+        self.id
+    }
+
+    /// Its configured name.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Where connections go.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Requests and tunnels it is working on for this proxy.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Whether picking avoids it at the moment.
+    #[must_use]
+    pub fn is_ejected(&self) -> bool {
+        self.is_ejected_at(now_ms())
+    }
+
+    /// Ends an ejection: a fresh probe passed.
+    pub fn reinstate(&self) {
+        self.ejected_until_ms.store(0, Ordering::Relaxed);
+        self.ejections.store(0, Ordering::Relaxed);
+        self.transport_failures.store(0, Ordering::Relaxed);
+        self.status_failures.store(0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn tls(&self) -> Option<&TlsClient> {
+        self.tls.as_ref()
+    }
+
+    pub(crate) fn share_percent(&self) -> u32 {
+        self.policy.share_percent
+    }
+
+    pub(crate) fn is_ejected_at(&self, now_ms: u64) -> bool {
+        self.ejected_until_ms.load(Ordering::Relaxed) > now_ms
+    }
+
+    /// Counts a request in until the guard is dropped.
+    pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(Arc::clone(self))
+    }
+
+    /// An answer below 500: it works.
+    pub(crate) fn note_success(&self, now_ms: u64) {
+        // Written only when there is something to clear: this runs for every request and the line is shared.
+        for counter in [&self.transport_failures, &self.status_failures] {
+            if counter.load(Ordering::Relaxed) != 0 {
+                counter.store(0, Ordering::Relaxed);
+            }
+        }
+        let until = self.ejected_until_ms.load(Ordering::Relaxed);
+        let proven = until.saturating_add(u64::try_from(self.policy.max.as_millis()).unwrap_or(u64::MAX));
+        if until != 0 && now_ms > proven {
+            self.ejected_until_ms.store(0, Ordering::Relaxed);
+            self.ejections.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a failure; true if it is enough to eject.
+    pub(crate) fn note_failure(&self, kind: SignalKind) -> bool {
+        match kind {
+            SignalKind::Refused | SignalKind::ConnectTimeout => true,
+            SignalKind::Reset | SignalKind::Silent => {
+                self.transport_failures.fetch_add(1, Ordering::Relaxed) + 1
+                    >= self.policy.transport_max.max(1)
+            }
+            SignalKind::Status5xx => {
+                // It answers: the transport works.
+                self.transport_failures.store(0, Ordering::Relaxed);
+                let seen = self.status_failures.fetch_add(1, Ordering::Relaxed) + 1;
+                self.policy.status_max != 0 && seen >= self.policy.status_max
+            }
+        }
+    }
+
+    /// Ejects it, unless it already is. Returns true for the one caller that did.
+    pub(crate) fn eject(&self, now_ms: u64) -> bool {
+        let seen = self.ejected_until_ms.load(Ordering::Relaxed);
+        if seen > now_ms {
+            return false;
+        }
+        let power = self.ejections.load(Ordering::Relaxed).min(16);
+        let length = self.policy.base.saturating_mul(1 << power).min(self.policy.max);
+        let until = now_ms.saturating_add(u64::try_from(length.as_millis()).unwrap_or(u64::MAX)).max(1);
+        let won =
+            self.ejected_until_ms.compare_exchange(seen, until, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if won {
+            self.ejections.fetch_add(1, Ordering::Relaxed);
+            self.transport_failures.store(0, Ordering::Relaxed);
+            self.status_failures.store(0, Ordering::Relaxed);
+        }
+        won
+    }
+
+    /// Takes back an ejection that turned out to break the site's cap.
+    pub(crate) fn undo_ejection(&self) {
+        self.ejected_until_ms.store(0, Ordering::Relaxed);
+        let _ = self.ejections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+    }
+}
+
+/// One request in flight at a target, for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct InFlight(Arc<Target>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target() -> Arc<Target> {
+        Target::new(OriginId(1), "a".into(), ([127, 0, 0, 1], 1).into(), None, EjectionPolicy::default())
+            .expect("no TLS")
+    }
+
+    #[test]
+    fn ejections_grow_are_bounded_and_expire() {
+        let target = target();
+        let mut now = 1_000;
+        let mut lengths = Vec::new();
+        for _ in 0..8 {
+            assert!(target.eject(now));
+            assert!(!target.eject(now + 1), "already ejected");
+            let mut end = now;
+            while target.is_ejected_at(end) {
+                end += 500;
+            }
+            lengths.push((end - now) / 1000);
+            now = end;
+        }
+        assert_eq!(lengths, [2, 4, 8, 16, 32, 60, 60, 60]);
+    }
+
+    #[test]
+    fn a_long_success_forgets_and_a_probe_reinstates() {
+        let target = target();
+        assert!(target.eject(1_000));
+        target.note_success(3_001);
+        assert!(target.eject(3_001), "expired");
+        assert!(target.is_ejected_at(6_900), "a success soon after does not shorten the next ejection");
+        target.reinstate();
+        assert!(!target.is_ejected_at(3_002));
+        assert!(target.eject(10_000));
+        assert!(!target.is_ejected_at(12_000), "back to the base length");
+        target.note_success(12_000 + 60_001);
+        assert!(target.eject(80_000));
+        assert!(!target.is_ejected_at(82_000));
+    }
+
+    #[test]
+    fn statuses_and_resets_need_several_in_a_row() {
+        let target = target();
+        assert!(target.note_failure(SignalKind::Refused));
+        assert!((0..4).all(|_| !target.note_failure(SignalKind::Status5xx)));
+        target.note_success(1);
+        assert!((0..4).all(|_| !target.note_failure(SignalKind::Status5xx)));
+        assert!(target.note_failure(SignalKind::Status5xx));
+        assert!(!target.note_failure(SignalKind::Reset));
+        assert!(!target.note_failure(SignalKind::Silent));
+        assert!(target.note_failure(SignalKind::Reset));
+    }
+
+    #[test]
+    fn in_flight_follows_the_guard() {
+        let target = target();
+        let (a, b) = (target.begin(), target.begin());
+        assert_eq!(target.in_flight(), 2);
+        drop((a, b));
+        assert_eq!(target.in_flight(), 0);
+    }
+}

@@ -1,0 +1,147 @@
+//! TLS to origins.
+//!
+//! Built once per target, not per connection: the trust store, the name and a session cache. Verification can be the
+//! system's trust store, a CA of one's own, or off (for a private network that has none; `check` warns).
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use thiserror::Error;
+
+/// How an origin's certificate is verified.
+#[derive(Clone, Debug, Default)]
+pub enum Verify {
+    /// Against the system's trust store.
+    #[default]
+    System,
+    /// Against these CA certificates only.
+    Ca(Arc<[CertificateDer<'static>]>),
+    /// Not at all.
+    Off,
+}
+
+/// TLS settings of an origin.
+#[derive(Clone, Debug, Default)]
+pub struct TlsTarget {
+    /// The name sent as SNI and verified; an IP address is verified and not sent. `None` uses the origin's address.
+    pub sni: Option<Arc<str>>,
+    /// How its certificate is verified.
+    pub verify: Verify,
+}
+
+/// Why TLS settings cannot work.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// A CA certificate does not parse.
+    #[error("a CA certificate cannot be used: {0}")]
+    Ca(rustls::Error),
+    /// No certificate to verify against.
+    #[error("the trust store is empty: install ca-certificates, or set a CA for the origin")]
+    EmptyStore,
+    /// The name is neither a DNS name nor an address.
+    #[error("`{0}` is not a name that TLS can verify")]
+    Name(Arc<str>),
+    /// rustls refuses the settings.
+    #[error(transparent)]
+    Rustls(#[from] rustls::Error),
+}
+
+/// Ready to connect.
+#[derive(Clone)]
+pub(crate) struct TlsClient {
+    pub(crate) connector: tokio_rustls::TlsConnector,
+    pub(crate) name: ServerName<'static>,
+}
+
+impl TlsClient {
+    pub(crate) fn new(settings: &TlsTarget, addr: SocketAddr) -> Result<Self, TlsError> {
+        let name = match &settings.sni {
+            Some(sni) => {
+                ServerName::try_from(sni.to_string()).map_err(|_| TlsError::Name(Arc::clone(sni)))?
+            }
+            None => ServerName::from(addr.ip()),
+        };
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()?;
+        let config = match &settings.verify {
+            Verify::Off => builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(NoVerification(provider)))
+                .with_no_client_auth(),
+            Verify::System => builder.with_root_certificates(system_store()?).with_no_client_auth(),
+            Verify::Ca(certificates) => {
+                let mut store = RootCertStore::empty();
+                for certificate in certificates.iter() {
+                    store.add(certificate.clone()).map_err(TlsError::Ca)?;
+                }
+                if store.is_empty() {
+                    return Err(TlsError::EmptyStore);
+                }
+                builder.with_root_certificates(store).with_no_client_auth()
+            }
+        };
+        Ok(Self { connector: Arc::new(config).into(), name })
+    }
+}
+
+impl fmt::Debug for TlsClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsClient").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// The system's certificates, read once: it is some hundred of them.
+fn system_store() -> Result<Arc<RootCertStore>, TlsError> {
+    static STORE: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+    let store = STORE.get_or_init(|| {
+        let mut store = RootCertStore::empty();
+        store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        Arc::new(store)
+    });
+    if store.is_empty() { Err(TlsError::EmptyStore) } else { Ok(Arc::clone(store)) }
+}
+
+/// Believes every certificate, but still checks that the peer holds its key.
+#[derive(Debug)]
+struct NoVerification(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for NoVerification {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
