@@ -244,15 +244,16 @@ fn switch_to(fleet: &Fleet, state: &State, order: &Order, to: SiteId, kind: Swit
     if own.active == Some(to) {
         return Verdict::Already;
     }
-    for (rule, message) in rules_against(fleet, state, order.group, to) {
-        if !order.overrides.contains(&rule) {
-            return Verdict::Refused(overridable(&group.name, &site.name, rule, message));
-        }
+    let against = rules_against(fleet, state, order.group, to);
+    let missing: Vec<_> = against.iter().filter(|(rule, _)| !order.overrides.contains(rule)).collect();
+    if !missing.is_empty() {
+        return Verdict::Refused(overridable(&group.name, &site.name, order, &missing));
     }
     let kind = if own.active.is_none() { SwitchKind::Start } else { kind };
     let (next, mut event) =
         switch::switched(fleet, state, order.group, to, kind, &order.actor, &order.reason, now);
-    event.overrides = order.overrides.iter().map(|rule| rule.label().into()).collect();
+    let overridden: BTreeSet<_> = against.iter().map(|(rule, _)| *rule).collect();
+    event.overrides = overridden.into_iter().map(|rule| rule.label().into()).collect();
     Verdict::Change(Box::new((next, event)))
 }
 
@@ -287,8 +288,18 @@ fn rule_of(obstacle: &Obstacle) -> Rule {
     }
 }
 
-fn overridable(group: &str, site: &str, rule: Rule, message: String) -> Refusal {
-    let next =
-        format!("to do it all the same: tidegate switch {group} {site} --override {rule} --reason WHY");
-    Refusal::new(rule.label(), message, next)
+/// Names every rule at once, so that the order has to be repeated only once; the first one labels the refusal.
+fn overridable(group: &str, site: &str, order: &Order, missing: &[&(Rule, String)]) -> Refusal {
+    let messages: Vec<_> = missing.iter().map(|(_, message)| message.as_str()).collect();
+    let mut overrides = order.overrides.clone();
+    overrides.extend(missing.iter().map(|(rule, _)| *rule));
+    let command = match order.verb {
+        Verb::Failback => format!("failback {group}"),
+        Verb::Confirm => format!("confirm {group}"),
+        _ => format!("switch {group} {site}"),
+    };
+    let overrides: String = overrides.iter().map(|rule| format!(" --override {rule}")).collect();
+    let next = format!("to do it all the same: tidegate {command}{overrides} --reason WHY");
+    let message = format!("`{site}`: {}", messages.join("; "));
+    Refusal::new(missing[0].0.label(), message, next)
 }
