@@ -9,6 +9,7 @@ use crate::durable::{Freeze, FreezeCause, SwitchKind};
 use crate::fit::{Fitness, Obstacle};
 use crate::fleet::{Failback, FirstStart, Fleet, Group, Mode};
 use crate::id::{GroupId, Name, SiteId};
+use crate::proof::{proof_time, proven, still_lost};
 use crate::state::{GroupState, Isolation, State};
 use crate::time::{Mono, Now};
 
@@ -44,6 +45,10 @@ pub enum Bar {
     /// The active site has to stay unfit for longer.
     FailoverAfter {
         left: Duration,
+    },
+    /// The target became fit only now, and the active site has not been seen to fail since: both may be coming back.
+    LossUnconfirmed {
+        to: SiteId,
     },
     Frozen(Freeze),
     /// Witnesses say that this edge is cut off.
@@ -103,8 +108,8 @@ pub fn outlook(fleet: &Fleet, state: &State, id: GroupId, now: Now) -> Outlook {
     match failover(fleet, state, id, active, now) {
         // The latch bars failovers; a configured way home has its own, longer proof.
         Outlook::Barred(bars) => match way_home(fleet, state, id, active, now) {
-            movable @ (Outlook::Move { .. } | Outlook::Freeze { .. }) => movable,
-            _ => Outlook::Barred(bars),
+            Outlook::Settled | Outlook::Barred(_) => Outlook::Barred(bars),
+            movable => movable,
         },
         other => other,
     }
@@ -119,13 +124,18 @@ fn first_start(fleet: &Fleet, state: &State, id: GroupId, now: Now) -> Outlook {
     for (site, fitness) in group.sites.iter().zip(&own.fitness) {
         match fitness {
             Fitness::Unfit(_) => continue,
-            Fitness::Unknown(_) => bars.push(Bar::FirstRound),
+            Fitness::Unknown(obstacles) => bars.extend(obstacles.iter().map(|obstacle| match obstacle {
+                Obstacle::OriginsUnknown { .. } => Bar::FirstRound,
+                other => Bar::Candidate { site: *site, hindrance: Hindrance::Obstacle(other.clone()) },
+            })),
+            Fitness::Fit if !proven(fleet, state, group, *site, state.round) => bars.push(Bar::FirstRound),
             Fitness::Fit if bars.is_empty() => return Outlook::Move { to: *site, kind: SwitchKind::Start },
             Fitness::Fit => {}
         }
+        bars.dedup();
         return Outlook::Barred(bars);
     }
-    bars.extend(group.sites.iter().flat_map(|site| hindrances(state, group, own, *site, None)));
+    bars.extend(group.sites.iter().flat_map(|site| obstacles(group, own, *site)));
     Outlook::Barred(bars)
 }
 
@@ -137,27 +147,50 @@ fn failover(fleet: &Fleet, state: &State, id: GroupId, active: SiteId, now: Now)
     if !left.is_zero() {
         bars.push(Bar::FailoverAfter { left });
     }
-    let mut target = None;
+    match target(fleet, state, id, active, unfit_since, now) {
+        Ok(to) => {
+            if !still_lost(fleet, state, id, active, to) {
+                bars.push(Bar::LossUnconfirmed { to });
+            }
+            if bars.is_empty() {
+                return permitted(group, own, to, SwitchKind::Failover, now);
+            }
+        }
+        Err(hindered) => bars.extend(hindered),
+    }
+    Outlook::Barred(bars)
+}
+
+/// The first site in order of preference that can take over, or what hinders every one of them.
+fn target(
+    fleet: &Fleet,
+    state: &State,
+    id: GroupId,
+    active: SiteId,
+    lost: Mono,
+    now: Now,
+) -> Result<SiteId, Vec<Bar>> {
+    let (group, own) = (fleet.group(id), state.group(id));
+    if group.sites.len() == 1 {
+        return Err(vec![Bar::NoOtherSite]);
+    }
     let mut hindered = Vec::new();
     for site in group.sites.iter().filter(|site| **site != active) {
-        let found = hindrances(state, group, own, *site, Some((fleet, unfit_since)));
+        let found = hindrances(fleet, state, group, own, *site, lost);
         if found.is_empty() {
-            target = Some(*site);
-            break;
+            return Ok(*site);
         }
+        // Preference must not be a race of probes: one whose proof is on its way is waited for, within a bound.
+        let on_its_way = found.iter().all(|bar| {
+            use Hindrance::{NotProven, Obstacle as Is};
+            matches!(bar, Bar::Candidate { hindrance: NotProven | Is(Obstacle::OriginsUnknown { .. }), .. })
+        });
         hindered.extend(found);
-    }
-    match target {
-        Some(to) if bars.is_empty() => permitted(group, own, to, SwitchKind::Failover, now),
-        Some(_) => Outlook::Barred(bars),
-        None => {
-            if group.sites.len() == 1 {
-                bars.push(Bar::NoOtherSite);
-            }
-            bars.extend(hindered);
-            Outlook::Barred(bars)
+        if on_its_way && now.mono.since(lost.max(state.connected)) < proof_time(fleet, group, *site) {
+            return Err(hindered);
         }
     }
+    Err(hindered)
 }
 
 /// The rules that are about the group's right to move, not about the moment.
@@ -190,6 +223,9 @@ fn way_home(fleet: &Fleet, state: &State, id: GroupId, active: SiteId, now: Now)
         return Outlook::Barred(vec![Bar::MovedOnPurpose { site }]);
     }
     let mut bars = standing_bars(state, own, now);
+    if !proven(fleet, state, group, site, own.unfit_since.unwrap_or(state.round)) {
+        bars.push(Bar::Candidate { site, hindrance: Hindrance::NotProven });
+    }
     let fit_for = own.fit_since[home].map_or(Duration::ZERO, |since| now.mono.since(since));
     if fit_for < after {
         bars.push(Bar::FailbackAfter { site, left: after - fit_for });
@@ -206,7 +242,7 @@ fn way_home(fleet: &Fleet, state: &State, id: GroupId, active: SiteId, now: Now)
 }
 
 /// Bars on every automatic move, whatever its kind.
-fn standing_bars(state: &State, own: &GroupState, now: Now) -> Vec<Bar> {
+pub(crate) fn standing_bars(state: &State, own: &GroupState, now: Now) -> Vec<Bar> {
     let mut bars = Vec::new();
     if own.pending.is_some() {
         bars.push(Bar::ChangePending);
@@ -227,32 +263,26 @@ fn standing_bars(state: &State, own: &GroupState, now: Now) -> Vec<Bar> {
     bars
 }
 
-/// What keeps `site` from being the target; `proof` is the moment after which it must have been seen anew.
+/// What keeps `site` from taking over from a site that was lost at `lost`.
 fn hindrances(
+    fleet: &Fleet,
     state: &State,
     group: &Group,
     own: &GroupState,
     site: SiteId,
-    proof: Option<(&Fleet, Mono)>,
+    lost: Mono,
 ) -> Vec<Bar> {
-    let mut found: Vec<_> =
-        own.fitness_at(group, site).obstacles().iter().cloned().map(Hindrance::Obstacle).collect();
-    if let Some((fleet, lost)) = proof {
-        if own.durable.latched.contains(&fleet.site(site).name) {
-            found.push(Hindrance::Latched);
-        }
-        if found.is_empty() && !proven(fleet, state, group, site, lost) {
-            found.push(Hindrance::NotProven);
-        }
+    let mut found = obstacles(group, own, site);
+    if own.durable.latched.contains(&fleet.site(site).name) {
+        found.push(Bar::Candidate { site, hindrance: Hindrance::Latched });
     }
-    found.into_iter().map(|hindrance| Bar::Candidate { site, hindrance }).collect()
+    if found.is_empty() && !proven(fleet, state, group, site, lost) {
+        found.push(Bar::Candidate { site, hindrance: Hindrance::NotProven });
+    }
+    found
 }
 
-/// Whether every origin that counts at `site` has been seen by a probe that started at `lost` or later.
-fn proven(fleet: &Fleet, state: &State, group: &Group, site: SiteId, lost: Mono) -> bool {
-    let after = lost.max(state.round);
-    let critical = group.services.iter().map(|id| fleet.service(*id)).filter(|service| service.critical);
-    critical
-        .flat_map(|service| service.origins_at(site))
-        .all(|origin| state.origin(*origin).seen.is_some_and(|seen| seen >= after))
+fn obstacles(group: &Group, own: &GroupState, site: SiteId) -> Vec<Bar> {
+    let obstacles = own.fitness_at(group, site).obstacles().iter().cloned();
+    obstacles.map(|obstacle| Bar::Candidate { site, hindrance: Hindrance::Obstacle(obstacle) }).collect()
 }

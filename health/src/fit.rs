@@ -85,6 +85,9 @@ impl Obstacle {
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::OriginsDown { service, of: 0, .. } => {
+                write!(f, "critical service `{service}` has no origin at the site")
+            }
             Self::OriginsDown { service, up, of, needed } => {
                 write!(f, "{up} of {of} origins of critical service `{service}` are up, {needed} needed")
             }

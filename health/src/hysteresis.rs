@@ -61,6 +61,12 @@ impl Hysteresis {
         if self.stale { Health::Unknown } else { self.health }
     }
 
+    /// Whether the latest result since a start or a stall was a pass.
+    #[must_use]
+    pub fn passing(&self) -> bool {
+        self.passing && self.run > 0
+    }
+
     /// Whether the next result may change something, so that it is worth asking soon.
     #[must_use]
     pub fn in_doubt(&self) -> bool {

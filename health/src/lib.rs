@@ -13,6 +13,7 @@ pub mod fleet;
 pub mod hysteresis;
 pub mod id;
 pub mod order;
+mod proof;
 pub mod state;
 pub mod status;
 pub mod step;

@@ -24,6 +24,8 @@ pub struct State {
     pub round_complete: bool,
     /// Origins nothing is known of yet.
     pub(crate) unknown: usize,
+    /// Since when nothing says that this edge is cut off; what was seen before proves nothing about a site.
+    pub(crate) connected: Mono,
     pub(crate) last: Now,
     pub(crate) tickets: u64,
 }
@@ -35,6 +37,9 @@ pub struct OriginState {
     pub(crate) pace: Pace,
     /// When its latest conclusive probe started.
     pub seen: Option<Mono>,
+    /// When its latest passing probe started, and its latest failing one.
+    pub(crate) passed: Option<Mono>,
+    pub(crate) failed: Option<Mono>,
     /// Since when its health is what it is.
     pub since: Wall,
     /// Why the latest failing probe failed; kept until the origin is up again.
@@ -133,6 +138,7 @@ impl State {
             round: now.mono,
             round_complete: fleet.origins.is_empty(),
             unknown: fleet.origins.len(),
+            connected: now.mono,
             last: now,
             tickets: 0,
         };
@@ -220,6 +226,12 @@ impl GroupState {
             proposal: None,
             store_trouble: None,
         })
+    }
+
+    /// Whether its first decision is being written.
+    #[must_use]
+    pub fn is_starting(&self) -> bool {
+        self.active.is_none() && self.pending.is_some()
     }
 
     /// The fitness of one of the group's sites; unknown for any other.

@@ -139,6 +139,8 @@ fn notice_stall(fleet: &Fleet, state: &mut State, now: Now, effects: &mut Vec<Ef
         state.weigh(fleet, id, now);
         repace(fleet, state, id, effects);
     }
+    // Proposals are withdrawn, and what was known is doubted.
+    effects.push(Effect::Publish);
     let reason = format!("the control loop was stopped for {} ms; its round is discarded", slept.as_millis());
     effects.push(Effect::Record(note(None, EventKind::Stalled, reason, now)));
 }
@@ -157,7 +159,10 @@ fn observe(
     }
     let origin = &mut state.origins[id.index()];
     let was = origin.hysteresis.health();
-    origin.seen = Some(started);
+    // An older probe may end later, for instance when it ran into its timeout.
+    origin.seen = origin.seen.max(Some(started));
+    let latest = if failure.is_none() { &mut origin.passed } else { &mut origin.failed };
+    *latest = (*latest).max(Some(started));
     let changed = origin.hysteresis.observe(failure.is_none(), &fleet.origin(id).thresholds);
     let health = origin.hysteresis.health();
     match failure {
@@ -171,6 +176,8 @@ fn observe(
             state.unknown -= 1;
             state.round_complete |= state.unknown == 0;
         }
+    }
+    if changed {
         effects.push(Effect::Publish);
     }
     let group = fleet.group_of(id);
@@ -321,25 +328,27 @@ fn give_up(
 
 fn learn(fleet: &Fleet, state: &mut State, fact: Fact, now: Now, effects: &mut Vec<Effect>) {
     let facts = &mut state.facts;
-    match fact {
-        Fact::Isolation(isolation) => facts.isolation = isolation,
+    let news = match fact {
+        Fact::Isolation(isolation) => {
+            let cut_off = |isolation| !matches!(isolation, None | Some(Isolation::Connected));
+            if cut_off(facts.isolation) && !cut_off(isolation) {
+                state.connected = now.mono;
+            }
+            std::mem::replace(&mut facts.isolation, isolation) != isolation
+        }
         Fact::Gate { group, site, gate, verdict } => {
-            facts.gates.entry((group, site)).or_default().insert(gate, verdict);
+            facts.gates.entry((group, site)).or_default().insert(gate, verdict) != Some(verdict)
         }
-        Fact::FrontDoor { site, reachable: true } => {
-            facts.front_door_lost.remove(&site);
-        }
-        Fact::FrontDoor { site, reachable: false } => {
-            facts.front_door_lost.insert(site);
-        }
+        Fact::FrontDoor { site, reachable: true } => facts.front_door_lost.remove(&site),
+        Fact::FrontDoor { site, reachable: false } => facts.front_door_lost.insert(site),
         Fact::Forbidden { group, site, rule, holds } => {
             let rules = facts.forbidden.entry((group, site)).or_default();
-            if holds {
-                rules.insert(rule)
-            } else {
-                rules.remove(&rule)
-            };
+            if holds { rules.insert(rule) } else { rules.remove(&rule) }
         }
+    };
+    // Facts are told again and again; only news is worth a generation.
+    if !news {
+        return;
     }
     for group in fleet.group_ids() {
         state.weigh(fleet, group, now);
