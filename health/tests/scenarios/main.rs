@@ -1,0 +1,14 @@
+//! Named scenarios, exact in virtual time: what a group does by itself, what it does when told, and what it refuses.
+
+#[path = "../world/mod.rs"]
+mod world;
+
+mod cut_off;
+mod durable;
+mod facts;
+mod failback;
+mod failover;
+mod frozen;
+mod orders;
+mod stall;
+mod start;

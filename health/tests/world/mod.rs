@@ -1,0 +1,400 @@
+//! A world in virtual time around the core: probes that follow a script, a store that answers at once, late, never or
+//! with a failure, and a clock that only moves when told, by the millisecond.
+//!
+//! It plays the daemon's part exactly as the core's contract says, and holds the core to its side: whatever is
+//! published must be what the store holds.
+
+#![allow(dead_code, reason = "each test binary uses its own part of the harness")]
+
+mod build;
+mod probes;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+pub(crate) use build::{DR, GROUP, MAIN, Shape, THIRD, fleet, one, stateful};
+use probes::Probes;
+use tidegate_health::durable::{Decision, Durable, SwitchKind};
+use tidegate_health::event::{Event, EventKind};
+use tidegate_health::explain::{Explanation, explain};
+use tidegate_health::fleet::Fleet;
+use tidegate_health::id::{GroupId, Name, OriginId, SiteId};
+use tidegate_health::order::{Done, Order, Refusal, Rule, Verb};
+use tidegate_health::state::State;
+use tidegate_health::step::{Effect, Fact, Input, step};
+use tidegate_health::time::{Mono, Now, Wall};
+
+/// 2023-11-14T22:13:20Z: where the wall clock starts.
+pub(crate) const WALL_START: u64 = 1_700_000_000_000;
+
+pub(crate) fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+pub(crate) fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+/// How the store answers a `Persist`.
+#[derive(Clone, Debug)]
+pub(crate) enum Store {
+    AtOnce,
+    After(Duration),
+    /// It hangs: no answer until it is set to something else.
+    Never,
+    Fails(&'static str),
+}
+
+#[derive(Debug)]
+struct Write {
+    due: Option<Duration>,
+    group: GroupId,
+    ticket: u64,
+    durable: Durable,
+    event: Event,
+}
+
+pub(crate) struct World {
+    pub(crate) fleet: Fleet,
+    pub(crate) state: State,
+    /// Time since the world began; the process may have started later.
+    pub(crate) at: Duration,
+    boot: Duration,
+    pub(crate) tick: Duration,
+    next_tick: Duration,
+    pub(crate) probes: Probes,
+    pub(crate) store: Store,
+    pub(crate) stored: BTreeMap<Name, Durable>,
+    writes: Vec<Write>,
+    /// Everything in the history, with the time of the world.
+    pub(crate) history: Vec<(Duration, Event)>,
+    pub(crate) replies: BTreeMap<u64, Result<Done, Refusal>>,
+    /// What readers see: active site and epoch of each group.
+    pub(crate) visible: Vec<(Option<SiteId>, u64)>,
+    pub(crate) generations: u64,
+    /// Every effect, in a word, for tables.
+    pub(crate) trace: Vec<String>,
+    orders: u64,
+}
+
+impl World {
+    pub(crate) fn new(fleet: Fleet) -> Self {
+        Self::resume(fleet, BTreeMap::new())
+    }
+
+    /// A process that starts with this in the store.
+    pub(crate) fn resume(fleet: Fleet, stored: BTreeMap<Name, Durable>) -> Self {
+        let start = Now { mono: Mono(Duration::ZERO), wall: Wall(WALL_START) };
+        let state = State::new(&fleet, &stored, start).expect("the store fits the fleet");
+        let mut world = Self {
+            probes: Probes::new(&fleet),
+            visible: vec![(None, 0); fleet.groups.len()],
+            state,
+            fleet,
+            at: Duration::ZERO,
+            boot: Duration::ZERO,
+            tick: ms(250),
+            next_tick: Duration::ZERO,
+            store: Store::AtOnce,
+            stored,
+            writes: Vec::new(),
+            history: Vec::new(),
+            replies: BTreeMap::new(),
+            generations: 0,
+            trace: Vec::new(),
+            orders: 0,
+        };
+        world.see();
+        world
+    }
+
+    /// A world whose group lives at the main site and whose probes are all in.
+    pub(crate) fn settled(fleet: Fleet) -> Self {
+        let names: Vec<_> = fleet.groups.iter().map(|group| group.name.clone()).collect();
+        let home: Vec<_> = fleet.groups.iter().map(|group| fleet.site(group.sites[0]).name.clone()).collect();
+        let stored = names.into_iter().zip(home).map(|(name, home)| (name, at_site(&home, 1))).collect();
+        let mut world = Self::resume(fleet, stored);
+        world.run(secs(5));
+        world
+    }
+
+    /// The process dies and starts anew; what the store was not done with is lost.
+    pub(crate) fn restart(&mut self) {
+        self.writes.clear();
+        self.boot = self.at;
+        self.state = State::new(&self.fleet, &self.stored, self.now()).expect("the store fits the fleet");
+        self.probes.restart(self.at);
+        self.next_tick = self.at;
+        self.see();
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        Now {
+            mono: Mono(self.at.saturating_sub(self.boot)),
+            wall: Wall(WALL_START + u64::try_from(self.at.as_millis()).expect("a short simulation")),
+        }
+    }
+
+    pub(crate) fn run(&mut self, span: Duration) {
+        self.run_until(self.at + span);
+    }
+
+    /// Lets everything happen that is due up to and including `until`.
+    pub(crate) fn run_until(&mut self, until: Duration) {
+        loop {
+            let write = self.writes.iter().filter_map(|write| write.due).min();
+            let next = [Some(self.next_tick), self.probes.next_due(), write].into_iter().flatten().min();
+            let next = next.expect("there is always a tick").max(self.at);
+            if next > until {
+                self.at = until;
+                return;
+            }
+            self.at = next;
+            if let Some((origin, started, failure)) = self.probes.finish(self.at) {
+                let started = Mono(started.saturating_sub(self.boot));
+                self.feed(Input::Observation { origin, started, failure });
+            } else if self.probes.start(self.at) {
+            } else if let Some(i) =
+                self.writes.iter().position(|write| write.due.is_some_and(|due| due <= next))
+            {
+                let Write { group, ticket, .. } = self.writes[i];
+                self.feed(Input::Stored { group, ticket });
+            } else {
+                self.next_tick = self.at + self.tick;
+                self.feed(Input::Tick);
+            }
+        }
+    }
+
+    /// Runs until `done` holds, checked after every step of `self.tick`; fails after `limit`.
+    pub(crate) fn run_until_true(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> Duration {
+        let end = self.at + limit;
+        while !done(self) {
+            assert!(self.at < end, "it did not happen within {limit:?}\n{}", self.told());
+            self.run(self.tick);
+        }
+        self.at
+    }
+
+    /// SIGSTOP, `span`, SIGCONT: probes that were on their way end in a timeout, everything else is late.
+    pub(crate) fn stall(&mut self, span: Duration) {
+        self.at += span;
+        self.probes.overslept(self.at);
+        self.next_tick = self.next_tick.max(self.at);
+    }
+
+    /// Gives the core one input and does what it asks for.
+    pub(crate) fn feed(&mut self, input: Input) -> Vec<Effect> {
+        let mut all = Vec::new();
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            if let Input::Stored { group, ticket } = &input {
+                let written =
+                    self.writes.iter().position(|write| (write.group, write.ticket) == (*group, *ticket));
+                if let Some(i) = written {
+                    let write = self.writes.remove(i);
+                    self.stored.insert(self.fleet.group(write.group).name.clone(), write.durable);
+                    self.history.push((self.at, write.event));
+                }
+            }
+            let now = self.now();
+            let effects = step(&self.fleet, &mut self.state, input, now);
+            for effect in &effects {
+                self.trace.push(brief(&self.fleet, effect));
+                inputs.extend(self.perform(effect));
+            }
+            all.extend(effects);
+        }
+        all
+    }
+
+    fn perform(&mut self, effect: &Effect) -> Option<Input> {
+        match effect {
+            Effect::Persist { group, ticket, change } => {
+                let (group, ticket) = (*group, *ticket);
+                let (durable, event) = (change.0.clone(), change.1.clone());
+                if let Store::Fails(detail) = self.store {
+                    return Some(Input::NotStored { group, ticket, detail: detail.into() });
+                }
+                let due = match self.store {
+                    Store::After(span) => Some(self.at + span),
+                    _ => None,
+                };
+                self.writes.push(Write { due, group, ticket, durable, event });
+                return matches!(self.store, Store::AtOnce).then_some(Input::Stored { group, ticket });
+            }
+            Effect::Record(event) => self.history.push((self.at, event.clone())),
+            Effect::Publish => {
+                self.generations += 1;
+                self.see();
+            }
+            Effect::Reply { order, outcome } => {
+                let twice = self.replies.insert(*order, outcome.clone());
+                assert!(twice.is_none(), "order {order} was answered twice");
+            }
+            Effect::ProbeNow(origin) => self.probes.now(*origin, self.at),
+            Effect::Pace(origin, pace) => self.probes.pace(*origin, *pace, self.at),
+        }
+        None
+    }
+
+    /// The hanging store answers now: done, or not.
+    pub(crate) fn release(&mut self, failure: Option<&str>) {
+        let open: Vec<_> = self.writes.iter().map(|write| (write.group, write.ticket)).collect();
+        for (group, ticket) in open {
+            self.feed(match failure {
+                None => Input::Stored { group, ticket },
+                Some(detail) => Input::NotStored { group, ticket, detail: detail.into() },
+            });
+        }
+        self.writes.clear();
+    }
+
+    /// Writes that the store has not answered.
+    pub(crate) fn writes_open(&self) -> usize {
+        self.writes.len()
+    }
+
+    /// What readers see from here on; it must be what is stored.
+    fn see(&mut self) {
+        for id in self.fleet.group_ids() {
+            let (group, own) = (self.fleet.group(id), self.state.group(id));
+            let stored = self.stored.get(&group.name).cloned().unwrap_or_default();
+            assert_eq!(own.durable, stored, "`{}` shows what is not stored, at {:?}", group.name, self.at);
+            let site = stored.decision.as_ref().map(|decision| self.fleet.site_named(&decision.site));
+            assert_eq!(own.active, site.flatten(), "the active site is the stored one");
+            self.visible[id.index()] = (own.active, stored.epoch());
+        }
+    }
+}
+
+/// What tests ask and tell.
+impl World {
+    /// Where readers see the first group.
+    pub(crate) fn site(&self) -> Option<SiteId> {
+        self.visible[0].0
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.visible[0].1
+    }
+
+    pub(crate) fn durable(&self) -> &Durable {
+        &self.state.group(GROUP).durable
+    }
+
+    pub(crate) fn name(&self, site: SiteId) -> Name {
+        self.fleet.site(site).name.clone()
+    }
+
+    /// From now on every origin of `site` passes or fails.
+    pub(crate) fn set(&mut self, site: SiteId, up: bool) {
+        for origin in self.origins_at(site) {
+            self.probes.script(origin, move |_| up);
+        }
+    }
+
+    pub(crate) fn script(&mut self, site: SiteId, up: impl Fn(Duration) -> bool + Clone + 'static) {
+        for origin in self.origins_at(site) {
+            self.probes.script(origin, up.clone());
+        }
+    }
+
+    pub(crate) fn origins_at(&self, site: SiteId) -> Vec<OriginId> {
+        self.fleet.origin_ids().filter(|id| self.fleet.origin(*id).site == site).collect()
+    }
+
+    pub(crate) fn fact(&mut self, fact: Fact) {
+        self.feed(Input::Fact(fact));
+    }
+
+    /// Gives an order of the first group; the answer is in `replies` once there is one.
+    pub(crate) fn send(&mut self, verb: Verb, overrides: &[Rule]) -> u64 {
+        self.send_to(GROUP, verb, overrides)
+    }
+
+    pub(crate) fn send_to(&mut self, group: GroupId, verb: Verb, overrides: &[Rule]) -> u64 {
+        self.orders += 1;
+        self.feed(Input::Order(Order {
+            id: self.orders,
+            group,
+            actor: "naomi".into(),
+            reason: "because".into(),
+            verb,
+            overrides: overrides.iter().copied().collect(),
+        }));
+        self.orders
+    }
+
+    /// Gives an order that is answered at once.
+    pub(crate) fn order(&mut self, verb: Verb) -> Result<Done, Refusal> {
+        self.order_with(verb, &[])
+    }
+
+    pub(crate) fn order_with(&mut self, verb: Verb, overrides: &[Rule]) -> Result<Done, Refusal> {
+        let id = self.send(verb, overrides);
+        self.replies.get(&id).cloned().expect("the order was answered")
+    }
+
+    pub(crate) fn events(&self, kind: EventKind) -> Vec<&(Duration, Event)> {
+        self.history.iter().filter(|(_, event)| event.kind == kind).collect()
+    }
+
+    /// Automatic and manual changes of the active site, as `kind>site`.
+    pub(crate) fn moves(&self) -> Vec<String> {
+        let moved = self
+            .history
+            .iter()
+            .filter_map(|(_, event)| event.to.as_ref().map(|to| format!("{}>{to}", event.kind.label())));
+        moved.collect()
+    }
+
+    pub(crate) fn explain(&self) -> Explanation {
+        explain(&self.fleet, &self.state, GROUP, self.now())
+    }
+
+    /// The labels of everything that stops the first group now.
+    pub(crate) fn stops(&self) -> Vec<String> {
+        self.explain().stops.iter().map(|stop| stop.label.to_string()).collect()
+    }
+
+    /// The history, for the message of a failing test.
+    pub(crate) fn told(&self) -> String {
+        let lines = self.history.iter().map(|(at, event)| {
+            format!("{:>9} ms  {:<12} {}", at.as_millis(), event.kind.label(), event.reason)
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// A group that lives at `site` since the world began.
+pub(crate) fn at_site(site: &str, epoch: u64) -> Durable {
+    let decision = Decision {
+        site: site.into(),
+        epoch,
+        kind: SwitchKind::Start,
+        since: Wall(WALL_START),
+        actor: "tidegate".into(),
+        reason: "first decision".into(),
+    };
+    Durable { decision: Some(decision), ..Durable::default() }
+}
+
+/// An effect in a word or two.
+pub(crate) fn brief(fleet: &Fleet, effect: &Effect) -> String {
+    match effect {
+        Effect::Persist { change, .. } => {
+            let to = change.1.to.as_ref().map(|to| format!(">{to}")).unwrap_or_default();
+            format!("persist {}{to}", change.1.kind.label())
+        }
+        Effect::Record(event) => format!("record {}", event.kind.label()),
+        Effect::Publish => "publish".into(),
+        Effect::Reply { outcome: Ok(done), .. } if done.changed => "reply done".into(),
+        Effect::Reply { outcome: Ok(_), .. } => "reply already".into(),
+        Effect::Reply { outcome: Err(refusal), .. } => format!("refuse {}", refusal.label),
+        Effect::ProbeNow(origin) => format!("probe {}", fleet.site(fleet.origin(*origin).site).name),
+        Effect::Pace(origin, pace) => {
+            format!("{pace:?} {}", fleet.site(fleet.origin(*origin).site).name).to_lowercase()
+        }
+    }
+}
