@@ -1,1 +1,17 @@
-//! The daemon.
+//! The daemon behind the `tidegate` command.
+//!
+//! Data flows one way: probes and live traffic -> observations -> [`control`] (one task) -> the pure core in
+//! `tidegate-health` -> the [`store`] -> one [`world::World`] that DNS and the proxy read.
+
+pub mod admin;
+pub mod app;
+pub mod cli;
+pub mod clock;
+pub mod control;
+pub mod demo;
+pub mod load;
+pub mod metrics;
+pub mod serial;
+pub mod store;
+pub mod traffic;
+pub mod world;

@@ -10,6 +10,7 @@ mod svcb;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 
 use crate::name::{self, Name};
 use crate::rr::{RrSet, Rtype};
@@ -99,6 +100,23 @@ impl Zone {
     /// What is legal but probably not meant, each with file and line.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// The names of the zone's name servers with their addresses, as far as this zone knows them.
+    pub fn name_servers(&self) -> Vec<(String, Vec<IpAddr>)> {
+        let servers = self.node(&self.origin).and_then(|apex| apex.set(Rtype::NS));
+        let servers = servers.into_iter().flat_map(|set| &set.rdata);
+        servers.map(|server| (name::display(server), self.addresses(server))).collect()
+    }
+
+    fn addresses(&self, name: &[u8]) -> Vec<IpAddr> {
+        let sets = self.node(&name::lower(name)).map_or(&[][..], Node::sets);
+        let data = sets.iter().filter(|set| matches!(set.rtype, Rtype::A | Rtype::AAAA)).flat_map(|set| &set.rdata);
+        data.filter_map(|data| {
+            let four = <[u8; 4]>::try_from(&data[..]).map(IpAddr::from);
+            four.or_else(|_| <[u8; 16]>::try_from(&data[..]).map(IpAddr::from)).ok()
+        })
+        .collect()
     }
 
     /// Lower-case wire form of the zone's name.

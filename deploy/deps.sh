@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Makes sure that the programs a target needs are there: through apt where that can be done, else it says what to
+# install. Prints nothing where nothing is missing.
+#
+# usage: deploy/deps.sh build|test|deny
+set -euo pipefail
+
+cargo_deny_version=0.20.2
+tools="$(cd "$(dirname "$0")/.." && pwd)/.tools"
+
+# program:package, one line each
+build_needs="cc:gcc cmake:cmake make:make"
+test_needs="$build_needs nsd:nsd promtool:prometheus"
+
+has() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ]; }
+
+need_cargo() {
+  has cargo && return
+  echo "cargo is missing: install Rust (rustup), then run this again" >&2
+  exit 1
+}
+
+install() {
+  local missing=()
+  for pair in "$@"; do
+    has "${pair%%:*}" || missing+=("${pair##*:}")
+  done
+  [ ${#missing[@]} -eq 0 ] && return
+  local as=()
+  if [ "$(id -u)" -ne 0 ]; then
+    has sudo && as=(sudo)
+  fi
+  if ! has apt-get || { [ "$(id -u)" -ne 0 ] && [ ${#as[@]} -eq 0 ]; }; then
+    echo "missing, and not installable from here: ${missing[*]}" >&2
+    echo "install these (the names are Debian's), then run this again" >&2
+    exit 1
+  fi
+  echo "installing: ${missing[*]}"
+  "${as[@]}" apt-get update -qq
+  # Servers are installed for tests that start their own; none has to run by itself.
+  "${as[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  for pair in "$@"; do
+    has "${pair%%:*}" || { echo "${pair%%:*} is still missing after installing ${pair##*:}" >&2; exit 1; }
+  done
+}
+
+case ${1:-} in
+build) need_cargo; install $build_needs ;;
+test) need_cargo; install $test_needs ;;
+deny)
+  need_cargo
+  if ! "$tools/bin/cargo-deny" --version 2>/dev/null | grep -q " $cargo_deny_version\$" &&
+    ! cargo deny --version 2>/dev/null | grep -q " $cargo_deny_version\$"; then
+    echo "installing: cargo-deny $cargo_deny_version"
+    cargo install --quiet --locked --root "$tools" --version "$cargo_deny_version" cargo-deny
+  fi
+  ;;
+*) echo "usage: $0 build|test|deny" >&2; exit 2 ;;
+esac

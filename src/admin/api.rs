@@ -1,0 +1,265 @@
+//! The routes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Json;
+use axum::extract::{ConnectInfo, Path, Query, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Deserialize;
+use tidegate_health::event::Event;
+use tidegate_health::explain::Explanation;
+use tidegate_health::fleet::Fleet;
+use tidegate_health::id::{GroupId, Name};
+use tidegate_health::order::{Order, Rule, Verb};
+use tidegate_health::time::Wall;
+
+use super::listen::Peer;
+use super::shape::{ApiError, DoneReply, OrderBody, StatusReply};
+use crate::control::Handle;
+use crate::metrics::Metrics;
+use crate::store::Store;
+use crate::world::Worlds;
+
+/// The longest reason and the longest name of a person, in characters.
+const REASON_MAX: usize = 500;
+const ACTOR_MAX: usize = 64;
+
+/// What the routes need of the daemon.
+#[derive(Clone)]
+pub struct Admin {
+    pub node: Name,
+    pub started: Wall,
+    pub fleet: Arc<Fleet>,
+    pub control: Handle,
+    pub store: Store,
+    pub worlds: Worlds,
+    pub metrics: Arc<Metrics>,
+    /// Whether the listeners for traffic are open.
+    pub open: Arc<AtomicBool>,
+}
+
+type Answer<T> = Result<Json<T>, Problem>;
+
+/// An error with its status.
+pub(super) struct Problem(StatusCode, ApiError);
+
+impl Admin {
+    /// Everything, for the Unix socket.
+    pub(super) fn whole(self) -> axum::Router {
+        let orders = axum::Router::new()
+            .route("/api/v1/groups/{group}/{verb}", post(order))
+            .route_layer(middleware::from_fn(only_owner));
+        self.clone().read_only().merge(orders.with_state(self))
+    }
+
+    /// What anybody who can reach the listener may see.
+    pub(super) fn read_only(self) -> axum::Router {
+        axum::Router::new()
+            .route("/metrics", get(metrics))
+            .route("/healthz", get(healthz))
+            .route("/readyz", get(readyz))
+            .route("/api/v1/status", get(status))
+            .route("/api/v1/groups/{group}/explain", get(explain))
+            .route("/api/v1/history", get(history))
+            .fallback(nothing_here)
+            .method_not_allowed_fallback(not_allowed)
+            .with_state(self)
+    }
+
+    fn group(&self, name: &str) -> Result<GroupId, Problem> {
+        self.fleet.group_named(name).ok_or_else(|| {
+            let names: Vec<_> = self.fleet.groups.iter().map(|group| &*group.name).collect();
+            let message = format!("there is no group `{name}`");
+            problem(
+                StatusCode::NOT_FOUND,
+                "no-such-group",
+                message,
+                Some(format!("the groups are {}", names.join(", "))),
+            )
+        })
+    }
+}
+
+async fn status(State(admin): State<Admin>) -> Answer<StatusReply> {
+    let status = admin.control.status().await.ok_or_else(stopping)?;
+    Ok(Json(StatusReply {
+        version: env!("CARGO_PKG_VERSION").into(),
+        node: admin.node.to_string(),
+        generation: admin.worlds.load().generation,
+        started: admin.started,
+        status,
+    }))
+}
+
+async fn explain(State(admin): State<Admin>, Path(group): Path<String>) -> Answer<Explanation> {
+    let group = admin.group(&group)?;
+    Ok(Json(admin.control.explain(group).await.ok_or_else(stopping)?))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HistoryQuery {
+    #[serde(default = "history_limit")]
+    limit: u16,
+    group: Option<String>,
+}
+
+fn history_limit() -> u16 {
+    50
+}
+
+async fn history(State(admin): State<Admin>, Query(query): Query<HistoryQuery>) -> Answer<Vec<Event>> {
+    if let Some(group) = &query.group {
+        admin.group(group)?;
+    }
+    let events = admin.store.history(usize::from(query.limit), query.group.map(Name::from)).await;
+    events
+        .map(Json)
+        .map_err(|error| problem(StatusCode::SERVICE_UNAVAILABLE, "store", error.to_string(), None))
+}
+
+async fn order(
+    State(admin): State<Admin>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Path((group, verb)): Path<(String, String)>,
+    body: Result<Json<OrderBody>, axum::extract::rejection::JsonRejection>,
+) -> Answer<DoneReply> {
+    let group = admin.group(&group)?;
+    let Json(body) = body.map_err(|error| bad(error.body_text()))?;
+    let verb = verb_of(&admin.fleet, &verb, &body)?;
+    if body.reason.trim().is_empty() || body.reason.chars().count() > REASON_MAX {
+        return Err(bad(format!("a reason of 1 to {REASON_MAX} characters is needed, for the history")));
+    }
+    let order = Order {
+        id: 0,
+        group,
+        actor: actor(&peer, body.actor.as_deref())?,
+        reason: body.reason.trim().into(),
+        verb,
+        overrides: body.overrides.into_iter().collect::<std::collections::BTreeSet<Rule>>(),
+    };
+    match admin.control.order(order).await.ok_or_else(stopping)? {
+        Ok(done) => Ok(Json(DoneReply { done })),
+        Err(refusal) => Err(Problem(StatusCode::CONFLICT, refusal.into())),
+    }
+}
+
+fn verb_of(fleet: &Fleet, verb: &str, body: &OrderBody) -> Result<Verb, Problem> {
+    if verb == "switch" {
+        let to = body.to.as_deref().ok_or_else(|| bad("a switch needs `to`: the site".into()))?;
+        let to = fleet.site_named(to).ok_or_else(|| {
+            let names: Vec<_> = fleet.sites.iter().map(|site| &*site.name).collect();
+            let next = format!("the sites are {}", names.join(", "));
+            problem(StatusCode::NOT_FOUND, "no-such-site", format!("there is no site `{to}`"), Some(next))
+        })?;
+        return Ok(Verb::Switch { to });
+    }
+    if body.to.is_some() {
+        return Err(bad("only a switch takes `to`".into()));
+    }
+    match verb {
+        "failback" => Ok(Verb::Failback),
+        "ack" => Ok(Verb::Ack),
+        "freeze" => Ok(Verb::Freeze),
+        "unfreeze" => Ok(Verb::Unfreeze),
+        "confirm" => Ok(Verb::Confirm),
+        other => Err(problem(
+            StatusCode::NOT_FOUND,
+            "no-such-action",
+            format!("there is no action `{other}`"),
+            Some("the actions are switch, failback, ack, freeze, unfreeze, confirm".into()),
+        )),
+    }
+}
+
+/// The account the kernel names, and in front of it the person who says so.
+fn actor(peer: &Peer, claimed: Option<&str>) -> Result<Name, Problem> {
+    match claimed {
+        None => Ok(peer.account.clone()),
+        Some(person)
+            if person.is_empty()
+                || person.chars().count() > ACTOR_MAX
+                || person.chars().any(char::is_control) =>
+        {
+            Err(bad(format!("an actor has 1 to {ACTOR_MAX} printable characters")))
+        }
+        Some(person) => Ok(format!("{person} as {}", peer.account).into()),
+    }
+}
+
+/// Nothing that changes state is done for an account that does not own the daemon.
+async fn only_owner(request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| peer.clone());
+    match peer {
+        Some(peer) if peer.owner => next.run(request).await,
+        Some(peer) => {
+            let message = format!("`{}` may look, but not steer", peer.account);
+            let next = Some("call as root or as the daemon's user".into());
+            problem(StatusCode::FORBIDDEN, "forbidden", message, next).into_response()
+        }
+        None => problem(StatusCode::FORBIDDEN, "forbidden", "the caller is not known".into(), None)
+            .into_response(),
+    }
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    match admin.metrics.text() {
+        Ok(text) => {
+            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+/// Alive: the control task answers.
+async fn healthz(State(admin): State<Admin>) -> Response {
+    match admin.control.alive().await {
+        true => "ok\n".into_response(),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "the control task does not answer\n").into_response(),
+    }
+}
+
+/// Ready: the listeners for traffic are open and every group has a place.
+async fn readyz(State(admin): State<Admin>) -> Response {
+    if !admin.open.load(Ordering::Acquire) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the first round of probes is not complete\n")
+            .into_response();
+    }
+    let world = admin.worlds.load();
+    let undecided: Vec<_> = world.undecided.iter().map(|name| &**name).collect();
+    if undecided.is_empty() {
+        return "ready\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, format!("undecided: {}\n", undecided.join(", "))).into_response()
+}
+
+async fn nothing_here() -> Problem {
+    problem(StatusCode::NOT_FOUND, "not-found", "there is nothing here".into(), None)
+}
+
+async fn not_allowed() -> Problem {
+    let next = Some("actions are taken over the Unix socket, with POST".into());
+    problem(StatusCode::METHOD_NOT_ALLOWED, "method", "this cannot be done here".into(), next)
+}
+
+fn problem(status: StatusCode, label: &str, message: String, next: Option<String>) -> Problem {
+    Problem(status, ApiError { label: label.into(), message, next })
+}
+
+fn bad(message: String) -> Problem {
+    problem(StatusCode::BAD_REQUEST, "bad-request", message, None)
+}
+
+fn stopping() -> Problem {
+    problem(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the daemon is stopping or busy".into(), None)
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        (self.0, Json(self.1)).into_response()
+    }
+}

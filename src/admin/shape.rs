@@ -1,0 +1,59 @@
+//! The shapes of the API, shared by the daemon and its command line.
+
+use serde::{Deserialize, Serialize};
+use tidegate_health::order::{Done, Refusal, Rule};
+use tidegate_health::status::Status;
+use tidegate_health::time::Wall;
+
+/// `GET /api/v1/status`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StatusReply {
+    pub version: String,
+    pub node: String,
+    pub generation: u64,
+    /// When the daemon started, in milliseconds since 1970.
+    pub started: Wall,
+    #[serde(flatten)]
+    pub status: Status,
+}
+
+/// The body of every `POST /api/v1/groups/G/...`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrderBody {
+    /// Why, for the history; never empty, at most 500 characters.
+    pub reason: String,
+    /// The target, for `switch` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Rules to override, by name.
+    #[serde(default)]
+    pub overrides: Vec<Rule>,
+    /// Whose hands these are, where the socket only sees an account they share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+}
+
+/// The answer to an order that was carried out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DoneReply {
+    #[serde(flatten)]
+    pub done: Done,
+}
+
+/// The answer to everything that was not.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ApiError {
+    /// A short, stable word.
+    pub label: String,
+    pub message: String,
+    /// What to do next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        Self { label: refusal.label.to_string(), message: refusal.message, next: refusal.next }
+    }
+}

@@ -1,0 +1,229 @@
+//! The daemon: build, run, shut down.
+//!
+//! Order is everything here. Nothing is listened on for traffic before the first complete round of probes has led to
+//! published decisions (or `startup_deadline` has passed); at a stop, traffic ends first, then the control task, then
+//! the store.
+
+mod assemble;
+mod listeners;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tracing_subscriber::EnvFilter;
+
+use crate::admin::{self, Admin};
+use crate::cli::{DONE, FAILED, USAGE, complain};
+use crate::clock::{Clock, wall};
+use crate::control::{Handle, QUEUE_MAX};
+use crate::load::{self, LoadError, Loaded};
+use crate::metrics::Metrics;
+use crate::traffic::Traffic;
+use crate::world::Worlds;
+use assemble::Assembly;
+use listeners::{Listeners, TrafficParts};
+
+/// Results waiting for the control task.
+const OBSERVATIONS_MAX: usize = 4096;
+/// After the drain, what is left gets this long to end.
+const STOP: Duration = Duration::from_secs(2);
+
+/// Runs the daemon until it is told to stop; returns the exit code.
+#[must_use]
+pub fn run(path: &Path) -> u8 {
+    let loaded = match load::load(path) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            complain(&error.to_string());
+            return if matches!(error, LoadError::Read { .. }) { FAILED } else { USAGE };
+        }
+    };
+    init_log();
+    for warning in &loaded.warnings {
+        tracing::warn!(line = warning.line, key = %warning.path, "{}", warning.message);
+    }
+    raise_descriptor_limit();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&format!("cannot start: {error}")),
+    };
+    let outcome = runtime.block_on(serve(loaded));
+    runtime.shutdown_timeout(STOP);
+    match outcome {
+        Ok(()) => DONE,
+        Err(error) => complain(&error.to_string()),
+    }
+}
+
+/// Why the daemon cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
+    #[error(transparent)]
+    LostSite(#[from] tidegate_health::state::LostSite),
+    #[error("cannot listen on {what} {at}: {source}")]
+    Listen { what: &'static str, at: String, source: std::io::Error },
+    #[error("{0}")]
+    Assemble(String),
+    #[error("signals cannot be caught: {0}")]
+    Signals(std::io::Error),
+    #[error("metrics cannot be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+async fn serve(loaded: Loaded) -> Result<(), AppError> {
+    let mut signals = Signals::catch()?;
+    let clock = Clock::start();
+    let metrics = Arc::new(Metrics::new()?);
+    let worlds = Worlds::default();
+    let (results, observations) = mpsc::channel(OBSERVATIONS_MAX);
+    let (messages, inbox) = mpsc::channel(QUEUE_MAX);
+    let (round, mut first_round) = watch::channel(false);
+    let (stop_control, stopped) = watch::channel(false);
+
+    let Loaded { config, zones, probes, bundles, .. } = loaded;
+    let Assembly { control, fleet, store } = assemble::assemble(
+        &config,
+        zones,
+        probes,
+        &bundles,
+        results,
+        worlds.clone(),
+        metrics.clone(),
+        clock,
+        round,
+    )
+    .await?;
+    let handle = Handle::new(messages);
+    let control = tokio::spawn(control.run(inbox, observations, stopped));
+
+    let open = Arc::new(AtomicBool::new(false));
+    let admin = Admin {
+        node: config.node.name.clone(),
+        started: wall(),
+        fleet: fleet.clone(),
+        control: handle.clone(),
+        store,
+        worlds: worlds.clone(),
+        metrics: metrics.clone(),
+        open: open.clone(),
+    };
+    let admin_tasks = open_admin(&config, admin).await?;
+
+    let waited = tokio::select! {
+        waited = tokio::time::timeout(config.startup_deadline, first_round.wait_for(|complete| *complete)) => waited,
+        () = signals.stop() => return finish(stop_control, control, admin_tasks, &config.listen.socket).await,
+    };
+    if waited.is_err() {
+        tracing::warn!(
+            "the first round of probes is not complete; opening all the same, on what the store knows"
+        );
+    }
+    let traffic = Arc::new(Traffic { fleet, metrics, control: handle });
+    let listeners = Listeners::open(&config, TrafficParts { worlds, traffic })?;
+    open.store(true, Ordering::Release);
+    tracing::info!(http = ?config.listen.http, dns = ?config.listen.dns, "ready");
+
+    signals.stop().await;
+    open.store(false, Ordering::Release);
+    tracing::info!(
+        deadline_ms = config.drain_deadline.as_millis(),
+        "stopping: draining; a second signal stops at once"
+    );
+    tokio::select! {
+        () = listeners.drain(config.drain_deadline) => {}
+        () = signals.stop() => tracing::warn!("stopping at once"),
+    }
+    finish(stop_control, control, admin_tasks, &config.listen.socket).await
+}
+
+async fn open_admin(config: &tidegate_config::Config, admin: Admin) -> Result<Vec<JoinHandle<()>>, AppError> {
+    let path = &config.listen.socket;
+    let listen = |what, at: String| move |source| AppError::Listen { what, at, source };
+    let socket =
+        admin::bind_socket(path).map_err(listen("the control socket", path.display().to_string()))?;
+    let mut tasks = vec![tokio::spawn(admin::serve_socket(socket, admin.clone()))];
+    if let Some(address) = config.listen.admin {
+        let listener =
+            tokio::net::TcpListener::bind(address).await.map_err(listen("admin", address.to_string()))?;
+        tasks.push(tokio::spawn(admin::serve_tcp(listener, admin)));
+    }
+    Ok(tasks)
+}
+
+/// The control task ends, then everything that only looked at it.
+async fn finish(
+    stop_control: watch::Sender<bool>,
+    control: JoinHandle<()>,
+    admin: Vec<JoinHandle<()>>,
+    socket: &Path,
+) -> Result<(), AppError> {
+    stop_control.send_replace(true);
+    if let Err(error) = control.await {
+        tracing::error!(%error, "the control task ended badly");
+    }
+    for task in admin {
+        task.abort();
+    }
+    // The next start replaces a socket nobody listens on, so a failure here costs nothing.
+    let _ = std::fs::remove_file(socket);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The signals that concern a daemon.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn catch() -> Result<Self, AppError> {
+        let catch = |kind| signal(kind).map_err(AppError::Signals);
+        Ok(Self {
+            terminate: catch(SignalKind::terminate())?,
+            interrupt: catch(SignalKind::interrupt())?,
+            hangup: catch(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the next order to stop.
+    async fn stop(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => {
+                    tracing::warn!("SIGHUP ignored: this version takes a new configuration only with a restart");
+                }
+            }
+        }
+    }
+}
+
+fn init_log() {
+    let filter = EnvFilter::try_from_env("TIDEGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // A second call, from a test, keeps the first log.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .try_init();
+}
+
+/// Every client is a descriptor or two; the soft limit of most systems is far below the hard one.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, current = limit.current, "the limit of open files cannot be raised");
+    }
+}

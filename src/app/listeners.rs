@@ -1,0 +1,100 @@
+//! The listeners for traffic.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_config::Config;
+use tidegate_dns::Handler;
+use tidegate_dns::tcp::TcpLimits;
+use tidegate_proxy::{Limits, Phase, Shared};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::AppError;
+use crate::traffic::Traffic;
+use crate::world::Worlds;
+
+/// What the listeners share with the rest of the daemon.
+pub(super) struct TrafficParts {
+    pub(super) worlds: Worlds,
+    pub(super) traffic: Arc<Traffic>,
+}
+
+/// Open listeners.
+pub(super) struct Listeners {
+    phase: watch::Sender<Phase>,
+    stop_dns: watch::Sender<bool>,
+    http: JoinSet<()>,
+    dns: JoinSet<()>,
+}
+
+impl Listeners {
+    /// Opens all of them, or none.
+    pub(super) fn open(config: &Config, parts: TrafficParts) -> Result<Self, AppError> {
+        let (phase, phases) = watch::channel(Phase::Running);
+        let (stop_dns, dns_stopped) = watch::channel(false);
+        let mut open = Self { phase, stop_dns, http: JoinSet::new(), dns: JoinSet::new() };
+        let traffic = parts.traffic;
+        let shared = Shared::new(parts.worlds.proxy(), traffic.clone(), traffic.clone(), limits(config));
+        let handler = Arc::new(Handler::new(parts.worlds.dns(), traffic));
+
+        let mut bound = Vec::new();
+        for address in &config.listen.http {
+            bound.push(tidegate_proxy::bind(*address).map_err(failed("http", address))?);
+        }
+        let mut bound_dns = Vec::new();
+        for address in &config.listen.dns {
+            let udp = tidegate_dns::udp::bind(*address, false).map_err(failed("dns (UDP)", address))?;
+            let tcp = tidegate_dns::tcp::bind(*address).map_err(failed("dns (TCP)", address))?;
+            bound_dns.push((udp, tcp));
+        }
+        for listener in bound {
+            open.http.spawn(tidegate_proxy::serve(listener, shared.clone(), phases.clone()));
+        }
+        let limits = TcpLimits::default();
+        for (udp, tcp) in bound_dns {
+            open.dns.spawn(tidegate_dns::udp::serve(Arc::new(udp), handler.clone(), dns_stopped.clone()));
+            open.dns.spawn(tidegate_dns::tcp::serve(
+                tcp,
+                handler.clone(),
+                limits.clone(),
+                dns_stopped.clone(),
+            ));
+        }
+        Ok(open)
+    }
+
+    /// Takes no new work and lets the old finish, for at most `deadline`. DNS answers until HTTP is done: whoever
+    /// still asks is sent where the group lives.
+    pub(super) async fn drain(mut self, deadline: Duration) {
+        self.phase.send_replace(Phase::Draining);
+        let http = async { while self.http.join_next().await.is_some() {} };
+        if tokio::time::timeout(deadline, http).await.is_err() {
+            tracing::warn!("requests still in flight after the drain deadline are cut");
+            self.phase.send_replace(Phase::Stop);
+            let rest = async { while self.http.join_next().await.is_some() {} };
+            let _ = tokio::time::timeout(super::STOP, rest).await;
+        }
+        self.stop_dns.send_replace(true);
+        let dns = async { while self.dns.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(super::STOP, dns).await;
+    }
+}
+
+fn failed(what: &'static str, at: &std::net::SocketAddr) -> impl FnOnce(std::io::Error) -> AppError + use<> {
+    let at = at.to_string();
+    move |source| AppError::Listen { what, at, source }
+}
+
+fn limits(config: &Config) -> Limits {
+    let configured = &config.limits;
+    Limits {
+        connections_max: configured.connections_max as usize,
+        header_deadline: configured.header_timeout,
+        header_bytes_max: configured.header_bytes_max as usize,
+        header_count_max: configured.headers_max as usize,
+        requests_per_connection_max: configured.requests_per_connection_max,
+        keepalive_idle: configured.idle_timeout,
+        ..Limits::default()
+    }
+}

@@ -1,0 +1,126 @@
+//! The command line's side of the API: HTTP over the daemon's Unix socket.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::Request;
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+
+use crate::admin::shape::ApiError;
+
+/// A daemon that does not answer in this time is said not to.
+const DEADLINE: Duration = Duration::from_secs(15);
+/// The largest answer that is read.
+const ANSWER_MAX: usize = 256 << 20;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    #[error("{0}")]
+    Config(String),
+    #[error(
+        "cannot reach the daemon at {path}: {source}\n  next: is it running? `tidegate run --config FILE`; is the socket another one? `--socket PATH`"
+    )]
+    Connect { path: PathBuf, source: std::io::Error },
+    #[error("the daemon at {path} did not answer: {detail}")]
+    Answer { path: PathBuf, detail: String },
+    #[error("{}", .0.lines())]
+    Refused(ApiError),
+}
+
+pub(crate) struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// The socket given, or else the one the configuration names.
+    pub(crate) fn find(socket: Option<&Path>, config: &Path) -> Result<Self, ClientError> {
+        if let Some(socket) = socket {
+            return Ok(Self { socket: socket.to_owned() });
+        }
+        let config = crate::load::config(config).map_err(|error| {
+            ClientError::Config(format!("cannot tell where the daemon's socket is: {error}\n  next: give --socket PATH or --config FILE"))
+        })?;
+        Ok(Self { socket: config.listen.socket })
+    }
+
+    pub(crate) fn at(socket: PathBuf) -> Self {
+        Self { socket }
+    }
+
+    /// One request; the text of a good answer.
+    pub(crate) async fn call(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&serde_json::Value>,
+    ) -> Result<String, ClientError> {
+        let exchange = self.exchange(method, path, body);
+        let answer = tokio::time::timeout(DEADLINE, exchange).await;
+        answer.map_err(|_| self.lost(format!("no answer within {} s", DEADLINE.as_secs())))?
+    }
+
+    /// [`call`](Self::call) for callers that wait for nothing else.
+    pub(crate) fn call_and_wait(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&serde_json::Value>,
+    ) -> Result<String, ClientError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(|error| self.lost(error))?.block_on(self.call(method, path, body))
+    }
+
+    async fn exchange(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&serde_json::Value>,
+    ) -> Result<String, ClientError> {
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(|source| ClientError::Connect { path: self.socket.clone(), source })?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.lost(error))?;
+        tokio::spawn(connection);
+        let body = body.map(ToString::to_string).unwrap_or_default();
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "tidegate")
+            .header("content-type", "application/json")
+            .body(Full::new(bytes::Bytes::from(body)))
+            .map_err(|error| self.lost(error))?;
+        let response = sender.send_request(request).await.map_err(|error| self.lost(error))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_MAX)
+            .collect()
+            .await
+            .map_err(|error| self.lost(error))?;
+        let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
+        if status.is_success() {
+            return Ok(text);
+        }
+        Err(match serde_json::from_str(&text) {
+            Ok(refusal) => ClientError::Refused(refusal),
+            Err(_) => self.lost(format!("{status}: {text}")),
+        })
+    }
+
+    fn lost(&self, detail: impl ToString) -> ClientError {
+        ClientError::Answer { path: self.socket.clone(), detail: detail.to_string() }
+    }
+}
+
+/// A name as one segment of a path or one value of a query.
+pub(crate) fn segment(name: &str) -> String {
+    name.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => char::from(byte).to_string(),
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}

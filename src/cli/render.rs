@@ -1,0 +1,168 @@
+//! The API's answers as a tired person reads them.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use tidegate_health::event::Event;
+use tidegate_health::explain::Explanation;
+use tidegate_health::status::{GroupStatus, SiteStatus};
+use tidegate_health::time::Wall;
+
+use crate::admin::shape::{DoneReply, StatusReply};
+
+/// Where every group is, site by site, worst news in plain sight.
+pub(super) fn status(reply: &StatusReply, all: bool, now: Wall) -> String {
+    let mut out = format!(
+        "tidegate {} on {}, generation {}, up {}\n",
+        reply.version,
+        reply.node,
+        reply.generation,
+        age(reply.started, now)
+    );
+    if !reply.status.round_complete {
+        out.push_str("The first complete round of probes is not in yet.\n");
+    }
+    for group in &reply.status.groups {
+        out.push('\n');
+        group_block(&mut out, group, all, now);
+    }
+    out
+}
+
+fn group_block(out: &mut String, group: &GroupStatus, all: bool, now: Wall) {
+    let place = group.active.as_deref().unwrap_or("nowhere");
+    let _ = write!(out, "{}  {}  active at {place}", group.name, group.condition.label());
+    if let (Some(kind), Some(since)) = (group.kind, group.since) {
+        let _ = write!(out, "  epoch {}, {} {} ago", group.epoch, kind.label(), age(since, now));
+    }
+    out.push('\n');
+    for site in &group.sites {
+        site_lines(out, site, all, now);
+    }
+    let flag = |out: &mut String, text: String| {
+        let _ = writeln!(out, "  ! {text}");
+    };
+    if let Some(freeze) = &group.durable.freeze {
+        flag(out, format!("frozen ({}) by {}: {}", freeze.cause.label(), freeze.actor, freeze.reason));
+    }
+    if let Some(site) = &group.proposal {
+        flag(out, format!("waits for a person: tidegate confirm {} (to {site})", group.name));
+    }
+    for name in &group.durable.latched {
+        flag(out, format!("{name} is latched until: tidegate ack {}", group.name));
+    }
+    for name in &group.durable.diverged {
+        flag(out, format!("{name} is diverged: its data may have forked"));
+    }
+    for name in &group.degraded {
+        flag(out, format!("degraded: {place} does not provide {name}"));
+    }
+    if group.active.is_none() {
+        flag(out, format!("nothing is served; why: tidegate explain {}", group.name));
+    }
+}
+
+fn site_lines(out: &mut String, site: &SiteStatus, all: bool, now: Wall) {
+    let mark = if site.active { '>' } else { ' ' };
+    let up = site.origins.iter().filter(|origin| &*origin.effective == "up").count();
+    let _ = writeln!(
+        out,
+        "  {mark} {:<12} {:<8} {up}/{} origins up{}",
+        site.name,
+        site.fitness,
+        site.origins.len(),
+        site.why.first().map(|why| format!("  ({why})")).unwrap_or_default()
+    );
+    for origin in site.origins.iter().filter(|origin| all || &*origin.effective != "up") {
+        let failure = origin.failure.as_deref().map(|failure| format!(": {failure}")).unwrap_or_default();
+        let host = origin.host.as_deref().map(|host| format!(" on {host}")).unwrap_or_default();
+        let _ = writeln!(
+            out,
+            "      {}{host} {} for {}{failure}",
+            origin.name,
+            origin.effective,
+            age(origin.since, now)
+        );
+    }
+}
+
+/// Why, what would change it, and the next command.
+pub(super) fn explanation(reply: &Explanation) -> String {
+    let mut out = format!("{}\n\nSites, in order of preference:\n", reply.headline);
+    for site in &reply.sites {
+        let mark = if site.active { '>' } else { ' ' };
+        let _ = writeln!(out, "  {mark} {:<12} {}", site.site, site.fitness);
+        for why in &site.why {
+            let _ = writeln!(out, "      {why}");
+        }
+    }
+    if reply.stops.is_empty() {
+        let _ = writeln!(out, "\nNothing stops a move; the group is {}.", reply.outlook);
+    } else {
+        out.push_str("\nWhat keeps it from moving by itself:\n");
+        for stop in &reply.stops {
+            let _ = writeln!(out, "  {}: {}", stop.label, stop.text);
+            if let Some(next) = &stop.next {
+                let _ = writeln!(out, "      next: {next}");
+            }
+        }
+    }
+    if !reply.notes.is_empty() {
+        out.push_str("\nTo know:\n");
+        for note in &reply.notes {
+            let _ = writeln!(out, "  {note}");
+        }
+    }
+    out
+}
+
+/// Oldest first, so that the newest stands beside the prompt.
+pub(super) fn history(events: &[Event]) -> String {
+    if events.is_empty() {
+        return "nothing has happened yet".into();
+    }
+    let mut out = String::new();
+    for event in events.iter().rev() {
+        let group = event.group.as_deref().unwrap_or("-");
+        let _ = write!(out, "{}  {group}  {}", time(event.at), event.kind.label());
+        match (&event.from, &event.to) {
+            (Some(from), Some(to)) => drop(write!(out, " {from} -> {to}")),
+            (None, Some(to)) => drop(write!(out, " -> {to}")),
+            _ => {}
+        }
+        if let Some(epoch) = event.epoch {
+            let _ = write!(out, "  epoch {epoch}");
+        }
+        let _ = write!(out, "  by {}: {}", event.actor, event.reason);
+        if !event.overrides.is_empty() {
+            let _ = write!(out, "  (overriding {})", event.overrides.join(", "));
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// What came of an order.
+pub(super) fn done(reply: &DoneReply, verb: &str) -> String {
+    let site = reply.done.site.as_deref().unwrap_or("nowhere");
+    let state = if reply.done.changed { "done" } else { "nothing to do" };
+    format!("{verb} {}: {state}; active at {site}, epoch {}", reply.done.group, reply.done.epoch)
+}
+
+fn time(at: Wall) -> String {
+    let stamp = i64::try_from(at.0).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    let local = stamp.map(|stamp| stamp.to_zoned_datetime(TimeZone::system()));
+    local.map_or_else(|| at.0.to_string(), |zoned| zoned.strftime("%Y-%m-%d %H:%M:%S %:z").to_string())
+}
+
+/// The time since `at`, in at most two units.
+fn age(at: Wall, now: Wall) -> String {
+    let seconds = now.since(at).as_secs();
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h{}m", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{}d{}h", seconds / 86_400, seconds % 86_400 / 3600),
+    }
+}

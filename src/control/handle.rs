@@ -1,0 +1,62 @@
+//! How the rest of the daemon speaks to the control task.
+
+use tidegate_health::explain::Explanation;
+use tidegate_health::id::{GroupId, OriginId};
+use tidegate_health::order::{Done, Order, Refusal};
+use tidegate_health::status::Status;
+use tidegate_health::step::Fact;
+use tokio::sync::{mpsc, oneshot};
+
+/// Something the control task is told or asked.
+#[derive(Debug)]
+pub enum Message {
+    Order(Box<Order>, oneshot::Sender<Result<Done, Refusal>>),
+    Status(oneshot::Sender<Status>),
+    Explain(GroupId, oneshot::Sender<Explanation>),
+    Ejected(OriginId),
+    Fact(Fact),
+    Alive(oneshot::Sender<()>),
+}
+
+/// A way to reach the control task. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    messages: mpsc::Sender<Message>,
+}
+
+impl Handle {
+    #[must_use]
+    pub fn new(messages: mpsc::Sender<Message>) -> Self {
+        Self { messages }
+    }
+
+    /// Carries out an order. The answer comes after every reader sees its outcome; none if the daemon stops first.
+    pub async fn order(&self, order: Order) -> Option<Result<Done, Refusal>> {
+        self.ask(|answer| Message::Order(Box::new(order), answer)).await
+    }
+
+    pub async fn status(&self) -> Option<Status> {
+        self.ask(Message::Status).await
+    }
+
+    pub async fn explain(&self, group: GroupId) -> Option<Explanation> {
+        self.ask(|answer| Message::Explain(group, answer)).await
+    }
+
+    /// Whether the control task answers within a second.
+    pub async fn alive(&self) -> bool {
+        let answer = self.ask(Message::Alive);
+        matches!(tokio::time::timeout(std::time::Duration::from_secs(1), answer).await, Ok(Some(())))
+    }
+
+    /// Passes on that live traffic ejected an origin. Never waits: where the queue is full, the probes will tell.
+    pub fn ejected(&self, origin: OriginId) {
+        let _ = self.messages.try_send(Message::Ejected(origin));
+    }
+
+    async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Option<T> {
+        let (answer, wait) = oneshot::channel();
+        self.messages.send(message(answer)).await.ok()?;
+        wait.await.ok()
+    }
+}

@@ -1,0 +1,243 @@
+//! The single writer. One task owns the core's state; everything that may change it is a message to that task.
+//!
+//! It takes inputs in batches, runs the core, starts writes, publishes one World where anything visible changed, and
+//! only then answers the orders that the World now honours.
+
+mod handle;
+mod persist;
+mod publish;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_health::event::Event;
+use tidegate_health::explain::explain;
+use tidegate_health::fleet::Fleet;
+use tidegate_health::id::{GroupId, Name};
+use tidegate_health::order::{Done, Refusal};
+use tidegate_health::state::{GroupState, State};
+use tidegate_health::status::status;
+use tidegate_health::step::{self, Effect, Input, step};
+use tidegate_probe::{Observation, Outcome, Scheduler};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+pub use handle::{Handle, Message};
+use persist::Persister;
+pub use persist::Zone;
+pub use publish::{Publisher, Service, ZoneSource};
+
+/// Messages waiting for the control task. Orders beyond it wait their turn with their callers.
+pub const QUEUE_MAX: usize = 4096;
+/// Inputs taken in before readers see the outcome of the first.
+const BATCH_MAX: usize = 512;
+/// The core is told the time this often; also the grain of every deadline it keeps.
+const TICK: Duration = Duration::from_millis(25);
+
+/// Everything the control task owns.
+pub struct Control {
+    fleet: Arc<Fleet>,
+    state: State,
+    clock: Clock,
+    probes: Scheduler,
+    persister: Persister,
+    publisher: Publisher,
+    metrics: Arc<Metrics>,
+    round: watch::Sender<bool>,
+    orders: Vec<(u64, oneshot::Sender<Result<Done, Refusal>>)>,
+    orders_seen: u64,
+    batch: Batch,
+}
+
+/// What a batch of inputs leads to, in the order it must happen.
+#[derive(Default)]
+struct Batch {
+    publish: bool,
+    replies: Vec<(u64, Result<Done, Refusal>)>,
+}
+
+/// What [`Control`] is made of.
+pub struct Parts {
+    pub fleet: Arc<Fleet>,
+    pub state: State,
+    pub clock: Clock,
+    pub probes: Scheduler,
+    pub store: crate::store::Store,
+    pub publisher: Publisher,
+    /// Zones with steered names, by origin.
+    pub zones: BTreeMap<Name, Zone>,
+    pub metrics: Arc<Metrics>,
+    /// Told once: the first complete round of probes is in and what it led to is published.
+    pub round: watch::Sender<bool>,
+}
+
+impl Control {
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            persister: Persister::new(parts.store, parts.fleet.clone(), parts.zones),
+            fleet: parts.fleet,
+            state: parts.state,
+            clock: parts.clock,
+            probes: parts.probes,
+            publisher: parts.publisher,
+            metrics: parts.metrics,
+            round: parts.round,
+            orders: Vec::new(),
+            orders_seen: 0,
+            batch: Batch::default(),
+        }
+    }
+
+    /// Runs until every [`Handle`] is gone or `stop` says so.
+    pub async fn run(
+        mut self,
+        mut messages: mpsc::Receiver<Message>,
+        mut observations: mpsc::Receiver<Observation>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        self.publish();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => break,
+                Some(message) = messages.recv() => self.take(message),
+                Some((group, ticket, outcome)) = self.persister.finished() => self.stored(group, ticket, outcome),
+                Some(observation) = observations.recv() => self.observe(&observation),
+                _ = tick.tick() => self.feed(Input::Tick),
+            }
+            for _ in 0..BATCH_MAX {
+                if let Ok(observation) = observations.try_recv() {
+                    self.observe(&observation);
+                } else if let Ok(message) = messages.try_recv() {
+                    self.take(message);
+                } else {
+                    break;
+                }
+            }
+            self.settle();
+        }
+        self.probes.stop().await;
+        self.persister.drain().await;
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Order(mut order, answer) => {
+                self.orders_seen += 1;
+                order.id = self.orders_seen;
+                self.orders.push((order.id, answer));
+                self.feed(Input::Order(*order));
+            }
+            Message::Status(answer) => {
+                // Whoever asked may have hung up; here and below that is no concern of ours.
+                let _ = answer.send(status(&self.fleet, &self.state));
+            }
+            Message::Explain(group, answer) => {
+                let _ = answer.send(explain(&self.fleet, &self.state, group, self.clock.now()));
+            }
+            Message::Ejected(origin) => self.feed(Input::Ejected { origin }),
+            Message::Fact(fact) => self.feed(Input::Fact(fact)),
+            Message::Alive(answer) => {
+                let _ = answer.send(());
+            }
+        }
+    }
+
+    fn observe(&mut self, observation: &Observation) {
+        self.metrics.probed(&self.fleet, observation);
+        let failure = match &observation.outcome {
+            Outcome::Pass => {
+                self.publisher.reinstate(observation.origin);
+                None
+            }
+            Outcome::Fail(failure) => Some(failure.to_string().into()),
+            Outcome::Inconclusive(_) => return,
+        };
+        let started = self.clock.mono(observation.started.into_std());
+        self.feed(Input::Observation { origin: observation.origin, started, failure });
+    }
+
+    fn stored(&mut self, group: GroupId, ticket: u64, outcome: Result<(), String>) {
+        match outcome {
+            Ok(()) => self.feed(Input::Stored { group, ticket }),
+            Err(detail) => {
+                self.metrics.store_failed();
+                self.feed(Input::NotStored { group, ticket, detail: detail.into() });
+            }
+        }
+    }
+
+    fn feed(&mut self, input: Input) {
+        let effects = step(&self.fleet, &mut self.state, input, self.clock.now());
+        for effect in effects {
+            match effect {
+                Effect::Persist { group, ticket, change } => {
+                    tell(&change.1);
+                    let previous = self.state.group(group).durable.clone();
+                    self.persister.start(group, ticket, *change, previous);
+                }
+                Effect::Record(event) => {
+                    tell(&event);
+                    self.metrics.happened(&event);
+                    self.persister.record(event);
+                }
+                Effect::Publish => self.batch.publish = true,
+                Effect::Reply { order, outcome } => self.batch.replies.push((order, outcome)),
+                Effect::ProbeNow(origin) => self.probes.probe_now(origin),
+                Effect::Pace(origin, pace) => self.probes.pace(origin, pace_of(pace)),
+            }
+        }
+    }
+
+    /// What was decided becomes visible, and then is answered.
+    fn settle(&mut self) {
+        if std::mem::take(&mut self.batch.publish) {
+            self.publish();
+        }
+        for (id, outcome) in std::mem::take(&mut self.batch.replies) {
+            if let Some(position) = self.orders.iter().position(|(waiting, _)| *waiting == id) {
+                let (_, answer) = self.orders.swap_remove(position);
+                let _ = answer.send(outcome);
+            }
+        }
+        let starting = self.state.groups.iter().any(GroupState::is_starting);
+        if self.state.round_complete && !starting && !*self.round.borrow() {
+            self.round.send_replace(true);
+        }
+    }
+
+    fn publish(&mut self) {
+        let changed = self.publisher.publish(&self.fleet, &self.state, self.persister.zones());
+        self.metrics.published(&self.fleet, &self.state, self.publisher.generation());
+        for (group, kind) in changed {
+            self.metrics.switched(&self.fleet, group, kind);
+        }
+    }
+}
+
+fn pace_of(pace: step::Pace) -> tidegate_probe::Pace {
+    match pace {
+        step::Pace::Normal => tidegate_probe::Pace::Normal,
+        step::Pace::Fast => tidegate_probe::Pace::Fast,
+    }
+}
+
+/// The log says what the history says, as it happens.
+fn tell(event: &Event) {
+    let group = event.group.as_deref().unwrap_or("-");
+    tracing::info!(
+        group,
+        event = event.kind.label(),
+        from = event.from.as_deref(),
+        to = event.to.as_deref(),
+        epoch = event.epoch,
+        actor = &*event.actor,
+        "{}",
+        event.reason
+    );
+}

@@ -1,0 +1,129 @@
+//! Changes on their way to the disk, and the zone serials that travel with them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_health::durable::Durable;
+use tidegate_health::event::Event;
+use tidegate_health::fleet::Fleet;
+use tidegate_health::id::{GroupId, Name};
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::serial;
+use crate::store::{Change, Store, ZoneRecord};
+
+/// Entries of the history waiting to be written that nothing waits for; beyond it they only reach the log.
+const RECORDS_MAX: usize = 256;
+/// At a stop, writes under way get this long.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// Writes started and not finished.
+pub(super) struct Persister {
+    store: Store,
+    fleet: Arc<Fleet>,
+    zones: BTreeMap<Name, Zone>,
+    /// At most one per group: the core starts no second change of a group before the first is done.
+    started: BTreeMap<u64, Vec<(Name, u32)>>,
+    finished: mpsc::Receiver<Finished>,
+    finish: mpsc::Sender<Finished>,
+    records: Arc<Semaphore>,
+}
+
+/// A zone whose answers depend on decisions.
+#[derive(Clone, Debug)]
+pub struct Zone {
+    /// What is published.
+    pub record: ZoneRecord,
+    /// The highest serial ever handed to the store; a serial is never used for two contents.
+    pub serial_max: u32,
+    /// The groups its steered names follow.
+    pub groups: Vec<GroupId>,
+}
+
+/// A write that ended: of which change, and why it failed.
+type Finished = (GroupId, u64, Result<(), String>);
+
+impl Persister {
+    pub(super) fn new(store: Store, fleet: Arc<Fleet>, zones: BTreeMap<Name, Zone>) -> Self {
+        let (finish, finished) = mpsc::channel(64);
+        let records = Arc::new(Semaphore::new(RECORDS_MAX));
+        Self { store, fleet, zones, started: BTreeMap::new(), finished, finish, records }
+    }
+
+    /// Starts a write. A change of the active site takes new serials of the zones that follow the group along.
+    pub(super) fn start(
+        &mut self,
+        group: GroupId,
+        ticket: u64,
+        (next, event): (Durable, Event),
+        previous: Durable,
+    ) {
+        let mut zones = Vec::new();
+        if next.epoch() != previous.epoch() {
+            for (name, zone) in self.zones.iter_mut().filter(|(_, zone)| zone.groups.contains(&group)) {
+                zone.serial_max = serial::next(zone.serial_max);
+                zones.push((name.clone(), ZoneRecord { serial: zone.serial_max, ..zone.record }));
+            }
+        }
+        self.started
+            .insert(ticket, zones.iter().map(|(name, record)| (name.clone(), record.serial)).collect());
+        let name = self.fleet.group(group).name.clone();
+        let change = Change { groups: vec![(name.clone(), next)], zones, event: Some(event) };
+        // Serials are not taken back: one that nobody saw is only a gap.
+        let undo = Change { groups: vec![(name, previous)], ..Change::default() };
+        let (store, finish) = (self.store.clone(), self.finish.clone());
+        tokio::spawn(async move {
+            let outcome = store.write(change, undo).await.map_err(|error| error.to_string());
+            // Fails only when the control task is gone.
+            let _ = finish.send((group, ticket, outcome)).await;
+        });
+    }
+
+    /// The next write that ended. Serials of a change that is durable are the zones' serials from then on.
+    pub(super) async fn finished(&mut self) -> Option<Finished> {
+        let finished = self.finished.recv().await?;
+        let serials = self.started.remove(&finished.1).unwrap_or_default();
+        if finished.2.is_ok() {
+            for (name, serial) in serials {
+                if let Some(zone) = self.zones.get_mut(&name)
+                    && serial::is_newer(serial, zone.record.serial)
+                {
+                    zone.record.serial = serial;
+                }
+            }
+        }
+        Some(finished)
+    }
+
+    /// Adds to the history; nothing waits for it.
+    pub(super) fn record(&self, event: Event) {
+        let Ok(permit) = self.records.clone().try_acquire_owned() else { return };
+        let store = self.store.clone();
+        tokio::spawn(async move {
+            let change = Change { event: Some(event), ..Change::default() };
+            if let Err(error) = store.write(change, Change::default()).await {
+                tracing::warn!(%error, "an entry of the history could not be written");
+            }
+            drop(permit);
+        });
+    }
+
+    /// The serial of every zone, as published.
+    pub(super) fn zones(&self) -> &BTreeMap<Name, Zone> {
+        &self.zones
+    }
+
+    /// Waits for writes under way, for a while.
+    pub(super) async fn drain(&mut self) {
+        let all = async {
+            while !self.started.is_empty() {
+                self.finished().await;
+            }
+            let _ = self.records.acquire_many(RECORDS_MAX as u32).await;
+        };
+        if tokio::time::timeout(DRAIN, all).await.is_err() {
+            tracing::warn!("stopping although the disk has not answered");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Where DNS and the proxy say what they saw: counted in the metrics, and ejections passed on to control.
+
+use std::sync::Arc;
+
+use tidegate_dns::{DropReason, Protocol, QtypeLabel};
+use tidegate_health::fleet::Fleet;
+use tidegate_health::id::OriginId;
+use tidegate_proxy::{Finished, RetryReason, Signal};
+
+use crate::control::Handle;
+use crate::metrics::Metrics;
+
+/// The daemon's ear in the request paths. Nothing in it waits.
+pub struct Traffic {
+    pub fleet: Arc<Fleet>,
+    pub metrics: Arc<Metrics>,
+    pub control: Handle,
+}
+
+impl tidegate_proxy::Signals for Traffic {
+    fn signal(&self, signal: Signal) {
+        if signal.ejected {
+            self.control.ejected(signal.origin);
+        }
+    }
+}
+
+impl tidegate_proxy::Observer for Traffic {
+    fn request(&self, finished: &Finished<'_>) {
+        let mut digits = [0; 3];
+        let code = code(finished.code, &mut digits);
+        let spilled = if finished.spilled { "true" } else { "false" };
+        let (service, site) = (finished.service, finished.site);
+        self.metrics.requests.with_label_values(&[service, site, code, spilled]).inc();
+        self.metrics
+            .request_seconds
+            .with_label_values(&[service, site])
+            .observe(finished.duration.as_secs_f64());
+    }
+
+    fn retry(&self, service: &str, reason: RetryReason) {
+        self.metrics.retries.with_label_values(&[service, reason.as_str()]).inc();
+    }
+
+    fn spill(&self, service: &str, from: &str, to: &str) {
+        self.metrics.spills.with_label_values(&[service, from, to]).inc();
+    }
+
+    fn ejection(&self, origin: OriginId) {
+        let origin = self.fleet.origin(origin);
+        let labels = [&*self.fleet.service(origin.service).name, &*self.fleet.site(origin.site).name];
+        self.metrics.ejections.with_label_values(&labels).inc();
+    }
+
+    fn connection_opened(&self) {
+        self.metrics.connections.inc();
+    }
+
+    fn connection_closed(&self) {
+        self.metrics.connections.dec();
+    }
+
+    fn accept_paused(&self) {
+        self.metrics.accept_failures.with_label_values(&["http"]).inc();
+    }
+
+    fn tunnel_opened(&self, _service: &str, _site: &str) {
+        self.metrics.tunnels.inc();
+    }
+
+    fn tunnel_closed(&self, _service: &str, _site: &str) {
+        self.metrics.tunnels.dec();
+    }
+}
+
+impl tidegate_dns::Observer for Traffic {
+    fn query(&self, protocol: Protocol, qtype: QtypeLabel, rcode: u8) {
+        self.metrics
+            .dns_queries
+            .with_label_values(&[protocol.as_str(), qtype.as_str(), rcode_label(rcode)])
+            .inc();
+    }
+
+    fn dropped(&self, protocol: Protocol, reason: DropReason) {
+        self.metrics.dns_dropped.with_label_values(&[protocol.as_str(), reason.as_str()]).inc();
+    }
+}
+
+/// The names of RFC 1035, section 4.1.1, and of RFC 6891, section 9.
+fn rcode_label(rcode: u8) -> &'static str {
+    match rcode {
+        0 => "NOERROR",
+        1 => "FORMERR",
+        2 => "SERVFAIL",
+        3 => "NXDOMAIN",
+        4 => "NOTIMP",
+        5 => "REFUSED",
+        16 => "BADVERS",
+        _ => "other",
+    }
+}
+
+/// A status in decimal, without an allocation. An origin may send any three digits, so there are at most 900.
+fn code(status: u16, digits: &mut [u8; 3]) -> &str {
+    for (position, divisor) in [100, 10, 1].into_iter().enumerate() {
+        digits[position] = b'0' + (status / divisor % 10) as u8;
+    }
+    std::str::from_utf8(digits).unwrap_or("000")
+}
