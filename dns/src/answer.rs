@@ -132,7 +132,7 @@ fn give<'a>(zone: &'a ZoneView, found: Found<'a>, owner: &'a [u8], qtype: Rtype,
     match set {
         Some(set) => {
             answer.answers.push(Entry { owner, ttl: set.ttl, set });
-            add_addresses(zone, set, answer);
+            add_hosts(zone, set, answer);
         }
         None => answer.authority.push(negative(zone, found.is_steered())),
     }
@@ -150,41 +150,43 @@ fn negative(zone: &ZoneView, steered: bool) -> Entry<'_> {
 fn refer<'a>(zone: &'a ZoneView, servers: &'a RrSet, answer: &mut Answer<'a>) {
     answer.authoritative = !answer.answers.is_empty();
     answer.authority.push(Entry::of(servers));
+    let apex = zone.zone().origin_wire();
     for in_domain in [true, false] {
-        for target in servers.targets().take(TARGETS_MAX) {
-            if name::is_within(target, &servers.owner) != in_domain {
-                continue;
-            }
-            if let Some(found) = zone.at(LowerName::new(target).as_slice()) {
-                add_sets(found, answer);
-            }
-        }
+        let hosts = servers.targets().take(TARGETS_MAX);
+        let hosts = hosts.filter(|host| name::is_within(host, &servers.owner) == in_domain);
+        // Glue is what the file has at the host's own name, on either side of the delegation.
+        add_addresses(hosts, |key| name::is_within(key, apex).then(|| zone.at(key))?, answer);
         if in_domain {
             answer.required = answer.additional.len();
         }
     }
 }
 
-/// Addresses of the hosts that an answer names, where this zone is the authority for them.
-fn add_addresses<'a>(zone: &'a ZoneView, set: &'a RrSet, answer: &mut Answer<'a>) {
+/// Addresses of the hosts that a set names, where this zone is the authority for them.
+fn add_hosts<'a>(zone: &'a ZoneView, set: &'a RrSet, answer: &mut Answer<'a>) {
     let apex = zone.zone().origin_wire();
-    for target in set.targets().take(TARGETS_MAX).filter(|target| name::is_within(target, apex)) {
-        if let Place::Found(found) = place(zone, LowerName::new(target).as_slice(), Rtype::A) {
-            // A wildcard's own name would be sent as owner: leave those to a question of their own.
-            let exact = |set: &RrSet| set.owner.eq_ignore_ascii_case(target);
-            if [Rtype::A, Rtype::AAAA].iter().any(|rtype| found.set(*rtype).is_some_and(exact)) {
-                add_sets(found, answer);
-            }
-        }
-    }
+    let at = |key: &[u8]| match name::is_within(key, apex).then(|| place(zone, key, Rtype::A)) {
+        Some(Place::Found(found)) => Some(found),
+        _ => None,
+    };
+    add_addresses(set.targets().take(TARGETS_MAX), at, answer);
 }
 
-/// Adds a host's address sets once.
-fn add_sets<'a>(found: Found<'a>, answer: &mut Answer<'a>) {
-    for set in [Rtype::A, Rtype::AAAA].into_iter().filter_map(|rtype| found.set(rtype)) {
-        let known = answer.answers.iter().chain(&answer.additional).any(|entry| std::ptr::eq(entry.set, set));
-        if !known {
-            answer.additional.push(Entry::of(set));
+/// Adds each address set once: all IPv4 first, because one address of each host is worth more than two of the first few.
+fn add_addresses<'a>(
+    hosts: impl Iterator<Item = &'a [u8]>,
+    at: impl Fn(&[u8]) -> Option<Found<'a>>,
+    answer: &mut Answer<'a>,
+) {
+    let hosts = hosts.filter_map(|host| Some((host, at(LowerName::new(host).as_slice())?)));
+    let hosts: Vec<(&[u8], Found<'_>)> = hosts.collect();
+    for rtype in [Rtype::A, Rtype::AAAA] {
+        for (owner, found) in &hosts {
+            let Some(set) = found.set(rtype) else { continue };
+            let mut sent = answer.answers.iter().chain(&answer.additional);
+            if !sent.any(|entry| std::ptr::eq(entry.set, set) && entry.owner.eq_ignore_ascii_case(owner)) {
+                answer.additional.push(Entry { owner, ttl: set.ttl, set });
+            }
         }
     }
 }
