@@ -1,0 +1,195 @@
+//! What must not get through does not, and what must change on the way does.
+
+use std::time::Duration;
+
+use tidegate_proxy::Limits;
+
+use crate::kit::*;
+
+#[tokio::test]
+async fn pingora_945_cl_with_te_is_refused() {
+    let origin = Origin::named("a").await;
+    let edge = Edge::new(service(&[origin.addr])).await;
+    let mut client = edge.client().await;
+    let answer = client
+        .ask("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nG")
+        .await;
+    assert_eq!(answer.reason(), (400, "bad-request"));
+    assert_eq!(answer.field("connection"), Some("close"));
+    assert!(client.is_closed().await);
+    assert_eq!(origin.log.connections(), 0, "the origin saw nothing");
+    assert_eq!(edge.codes(), [400]);
+}
+
+#[tokio::test]
+async fn malformed_requests_never_reach_an_origin() {
+    let origin = Origin::named("a").await;
+    let edge = Edge::new(service(&[origin.addr])).await;
+    for (request, status) in [
+        ("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx", 400),
+        ("POST / HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+        ("GET / HTTP/1.1\r\nHost: app.test\r\nX: a\r\n folded\r\n\r\n", 400),
+        ("GET / HTTP/1.1\nHost: app.test\n\n", 400),
+        ("GET / HTTP/1.1\r\nHost: app.test\r\nX: a\nY: b\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: app.test\r\nX : a\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: app.test\r\nX: \0\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: app.test\r\nHost: app.test\r\n\r\n", 400),
+        ("GET http://other.test/ HTTP/1.1\r\nHost: app.test\r\n\r\n", 400),
+        ("GET / HTTP/3.0\r\nHost: app.test\r\n\r\n", 505),
+        ("CONNECT app.test:443 HTTP/1.1\r\nHost: app.test:443\r\n\r\n", 405),
+        ("\u{16}\u{3}\u{1} TLS by mistake\n", 400),
+    ] {
+        let mut client = edge.client().await;
+        let answer = client.ask(request).await;
+        assert_eq!(answer.status, status, "{request:?}");
+        assert!(client.is_closed().await, "{request:?}");
+    }
+    assert_eq!(origin.log.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_chunked_body_that_is_malformed_is_not_completed() {
+    let origin = Origin::named("a").await;
+    let edge = Edge::new(service(&[origin.addr])).await;
+    let mut client = edge.client().await;
+    client
+        .send("POST / HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nx\r\n0\r\n\r\n")
+        .await;
+    assert!(client.response().await.is_none_or(|answer| answer.status >= 400));
+    assert!(origin.log.bodies.lock().unwrap().is_empty(), "the origin never saw a complete request");
+}
+
+#[tokio::test]
+async fn request_headers_are_cleaned_and_added() {
+    let origin = Origin::named("a").await;
+    let edge = Edge::new(service(&[origin.addr])).await;
+    let request = "GET /p?q HTTP/1.1\r\nHost: App.Test:80\r\nConnection: keep-alive, X-Secret, Host, Content-Length, \
+                   X-Forwarded-For, Cookie\r\nX-Secret: s\r\nKeep-Alive: 5\r\nProxy-Connection: x\r\nTE: trailers\r\n\
+                   Upgrade: h2c\r\nTrailer: X\r\nProxy-Authorization: p\r\nCookie: c=1\r\nX-Kept: k\r\n\
+                   X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-For: 192.0.2.2\r\nX-Forwarded-Proto: https\r\n\
+                   X-Forwarded-Host: evil.test\r\nX-Request-Id: abc-1\r\n\r\n";
+    let answer = edge.ask(request).await;
+    let head = origin.log.head(0);
+    assert!(head.starts_with("GET /p?q HTTP/1.1\r\n"), "{head}");
+    for (name, expected) in [
+        ("host", Some("App.Test:80")),
+        ("connection", None),
+        ("x-secret", None),
+        ("keep-alive", None),
+        ("proxy-connection", None),
+        ("te", None),
+        ("upgrade", None),
+        ("trailer", None),
+        ("proxy-authorization", None),
+        ("cookie", Some("c=1")),
+        ("x-kept", Some("k")),
+        ("x-forwarded-for", Some("192.0.2.1, 192.0.2.2, 127.0.0.1")),
+        ("x-forwarded-proto", Some("http")),
+        ("x-forwarded-host", Some("App.Test:80")),
+        ("x-request-id", Some("abc-1")),
+    ] {
+        assert_eq!(field(&head, name), expected, "{name} in {head}");
+    }
+    assert_eq!(head.matches("orwarded-").count(), 3, "{head}");
+    assert_eq!(answer.field("x-request-id"), Some("abc-1"));
+}
+
+#[tokio::test]
+async fn response_headers_are_cleaned() {
+    let origin = Origin::replying(|_, _| {
+        b"HTTP/1.1 200 OK\r\nConnection: X-Hop, Set-Cookie\r\nX-Hop: h\r\nKeep-Alive: timeout=5\r\nUpgrade: h2c\r\n\
+          Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nX-Tidegate-Spilled: lie\r\nContent-Length: 0\r\n\r\n"
+            .to_vec()
+    })
+    .await;
+    let edge = Edge::new(service(&[origin.addr])).await;
+    let answer = edge.ask(GET).await;
+    for name in ["x-hop", "keep-alive", "upgrade", "x-tidegate-spilled"] {
+        assert_eq!(answer.field(name), None, "{name}");
+    }
+    assert_eq!(answer.head.to_ascii_lowercase().matches("set-cookie").count(), 2);
+}
+
+#[tokio::test]
+async fn request_ids_are_replaced_unless_sane() {
+    let origin = Origin::named("a").await;
+    let edge = Edge::new(service(&[origin.addr])).await;
+    let long = "x".repeat(129);
+    for given in ["has space", "", long.as_str(), "\u{e4}"] {
+        let request = format!("GET / HTTP/1.1\r\nHost: app.test\r\nX-Request-Id: {given}\r\n\r\n");
+        let answer = edge.ask(request).await;
+        let id = answer.field("x-request-id").unwrap();
+        assert!(id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()), "{id}");
+        let head = origin.log.head(origin.log.requests() - 1);
+        assert_eq!(field(&head, "x-request-id"), Some(id));
+    }
+    let longest = "x".repeat(128);
+    let answer =
+        edge.ask(format!("GET / HTTP/1.1\r\nHost: app.test\r\nX-Request-Id: {longest}\r\n\r\n")).await;
+    assert_eq!(answer.field("x-request-id"), Some(longest.as_str()));
+}
+
+#[tokio::test]
+async fn absolute_form_becomes_origin_form() {
+    let origin = Origin::named("a").await;
+    let edge = Edge::new(service(&[origin.addr])).await;
+    for (n, (target, expected)) in
+        [("http://app.test/x?y", "/x?y"), ("http://app.test", "/"), ("http://app.test?y", "/?y")]
+            .into_iter()
+            .enumerate()
+    {
+        edge.ask(format!("GET {target} HTTP/1.1\r\nHost: app.test\r\n\r\n")).await;
+        assert!(
+            origin.log.head(n).starts_with(&format!("GET {expected} HTTP/1.1\r\n")),
+            "{}",
+            origin.log.head(n)
+        );
+    }
+}
+
+#[tokio::test]
+async fn slow_heads_are_cut_while_others_are_served() {
+    let origin = Origin::named("a").await;
+    let limits = Limits { header_deadline: Duration::from_millis(400), ..Limits::default() };
+    let edge = Edge::with(service(&[origin.addr]), limits).await;
+    let mut slow = Vec::new();
+    for _ in 0..20 {
+        let mut client = edge.client().await;
+        client.send("GET / HTTP/1.1\r\nHost: app.test\r\nX: ").await;
+        slow.push(client);
+    }
+    let started = tokio::time::Instant::now();
+    let trickle = tokio::spawn(async move {
+        // A byte now and then does not extend the deadline.
+        while started.elapsed() < Duration::from_millis(300) {
+            for client in &mut slow {
+                client.send("y").await;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        for client in &mut slow {
+            assert_eq!(client.response().await.unwrap().reason(), (408, "head-timeout"));
+            assert!(client.is_closed().await);
+        }
+    });
+    let mut others = 0;
+    while !trickle.is_finished() {
+        assert_eq!(edge.ask(GET).await.status, 200);
+        others += 1;
+    }
+    trickle.await.unwrap();
+    assert!(others > 10, "{others}");
+}
+
+#[tokio::test]
+async fn large_heads_are_refused() {
+    let origin = Origin::named("a").await;
+    let edge = Edge::new(service(&[origin.addr])).await;
+    let with = |size: usize| format!("GET / HTTP/1.1\r\nHost: app.test\r\nX: {}\r\n\r\n", "y".repeat(size));
+    assert_eq!(edge.ask(with(60 * 1024)).await.status, 200);
+    assert_eq!(edge.ask(with(70 * 1024)).await.reason(), (431, "head-too-large"));
+    let many = |n: usize| format!("GET / HTTP/1.1\r\nHost: app.test\r\n{}\r\n", "X: y\r\n".repeat(n));
+    assert_eq!(edge.ask(many(99)).await.status, 200);
+    assert_eq!(edge.ask(many(100)).await.reason(), (431, "head-too-large"));
+}
