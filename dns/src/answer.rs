@@ -111,8 +111,7 @@ fn place<'v>(zone: &'v ZoneView, key: &[u8], qtype: Rtype) -> Place<'v> {
     for &start in starts[..depth.min(128)].iter().rev() {
         let Some(found) = zone.at(&key[start..]) else { break };
         let is_apex = key.len() - start == apex_length;
-        if let Some(servers) =
-            found.set(Rtype::NS).filter(|_| !is_apex && !(start == 0 && qtype == Rtype::DS))
+        if let Some(servers) = found.set(Rtype::NS).filter(|_| !is_apex && (start != 0 || qtype != Rtype::DS))
         {
             return Place::Delegated(servers);
         }

@@ -24,7 +24,9 @@ pub enum Outcome {
     Dropped,
 }
 
-/// Answers questions from the current view.
+/// Answers questions from the current view. Clones share the view and the observer, so that one of them can be given away to
+/// a hickory server.
+#[derive(Clone)]
 pub struct Handler {
     views: ViewSource,
     pub(crate) observer: Arc<dyn Observer>,

@@ -70,7 +70,9 @@ impl Handler {
                 let limit = limit(&query.echo, protocol);
                 // hickory knows neither required glue nor the asker's smaller size; our own encoder says what fits.
                 let fit = encode::message(&query.echo, &answer, limit, &mut Vec::new());
-                answer.additional.truncate(fit.additional);
+                // Its compression is not quite ours: over UDP what may be left out is, or it could push out what may not.
+                let kept = if protocol == Protocol::Udp { answer.required } else { fit.additional };
+                answer.additional.truncate(kept);
                 let reply = if fit.truncated && limit == STREAM_BYTES_MAX {
                     reply(&query.echo, &Answer::empty(rcode::SERVFAIL), false)
                 } else {

@@ -4,12 +4,16 @@ use crate::rr::Rtype;
 
 /// How a question came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
 pub enum Protocol {
+    /// RFC 1035 section 4.2.1; the only one whose answers may be truncated.
     Udp,
+    /// RFC 7766.
     Tcp,
+    /// DNS over TLS, RFC 7858.
     Tls,
+    /// DNS over HTTPS, RFC 8484.
     Https,
+    /// DNS over QUIC, RFC 9250.
     Quic,
 }
 

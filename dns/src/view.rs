@@ -40,7 +40,6 @@ pub enum SteeredAnswer {
 
 /// Why steered names can't be put onto a zone.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs)] // the messages say it
 pub enum BuildError {
     #[error("steered name `{name}`: {reason}")]
     BadName { name: String, reason: String },

@@ -18,7 +18,7 @@ use crate::rr::{RrSet, Rtype};
 pub(crate) use rdata::name_length;
 pub(crate) use rdata_text::SECONDS_MAX;
 
-/// Most records of one zone. Beyond it parsing stops with an error.
+/// Most records of one zone, unless the caller says otherwise. Beyond it parsing stops with an error.
 pub const RECORDS_MAX: usize = 1_000_000;
 /// Most errors that are reported for one zone; parsing stops at the last.
 pub const ERRORS_MAX: usize = 50;
@@ -62,11 +62,24 @@ impl Zone {
     /// the zone, not exactly one SOA or no NS at the apex, data beside a CNAME, types that can't be served yet (DNAME
     /// and signatures), `$INCLUDE` and `$GENERATE`, or more than [`RECORDS_MAX`] records.
     pub fn parse(origin: &str, text: &str, file: &str) -> Result<Self, ZoneErrors> {
+        Self::parse_bounded(origin, text, file, RECORDS_MAX)
+    }
+
+    /// [`Zone::parse`] with another bound on the number of records.
+    ///
+    /// # Errors
+    /// As [`Zone::parse`].
+    pub fn parse_bounded(
+        origin: &str,
+        text: &str,
+        file: &str,
+        records_max: usize,
+    ) -> Result<Self, ZoneErrors> {
         let fail = |reason: String| ZoneErrors(vec![ZoneError { file: file.to_owned(), line: 0, reason }]);
         let origin = name::parse(origin, Some(b"\0"))
             .map_err(|error| fail(format!("zone name `{origin}`: {error}")))?;
         let mut findings = Findings { file, errors: Vec::new(), warnings: Vec::new() };
-        let records = parse::records(&origin, text, &mut findings);
+        let records = parse::records(&origin, text, records_max, &mut findings);
         let built = check::build(&origin, records, &mut findings);
         match built {
             Some(built) if findings.errors.is_empty() => Ok(Self {
@@ -111,7 +124,8 @@ impl Zone {
 
     fn addresses(&self, name: &[u8]) -> Vec<IpAddr> {
         let sets = self.node(&name::lower(name)).map_or(&[][..], Node::sets);
-        let data = sets.iter().filter(|set| matches!(set.rtype, Rtype::A | Rtype::AAAA)).flat_map(|set| &set.rdata);
+        let data =
+            sets.iter().filter(|set| matches!(set.rtype, Rtype::A | Rtype::AAAA)).flat_map(|set| &set.rdata);
         data.filter_map(|data| {
             let four = <[u8; 4]>::try_from(&data[..]).map(IpAddr::from);
             four.or_else(|_| <[u8; 16]>::try_from(&data[..]).map(IpAddr::from)).ok()

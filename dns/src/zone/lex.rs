@@ -103,7 +103,7 @@ impl<'a> Lexer<'a> {
                 Some(b'"') => break,
                 // An escape hides one byte; the line end is never hidden, or one stray quote would eat the file.
                 Some(b'\\') if !matches!(self.text.as_bytes().get(self.at + 1), None | Some(b'\n')) => {
-                    self.at += 2
+                    self.at += 2;
                 }
                 None | Some(b'\n') => return Err(self.fail(self.line, "a quote is not closed on its line")),
                 Some(_) => self.at += 1,
@@ -153,7 +153,9 @@ impl<'a> Iterator for Lexer<'a> {
 mod tests {
     use super::*;
 
-    fn words(text: &str) -> Vec<Result<(usize, bool, Vec<String>), LexError>> {
+    type Words = (usize, bool, Vec<String>);
+
+    fn words(text: &str) -> Vec<Result<Words, LexError>> {
         Lexer::new(text)
             .map(|entry| {
                 entry.map(|entry| {

@@ -1,7 +1,6 @@
 //! Entries of a zone file to records: directives, owners, TTLs, classes, types.
 
 use super::Findings;
-use super::RECORDS_MAX;
 use super::lex::{Entry, Lexer, Token};
 use super::rdata;
 use super::rdata_text::{self, SECONDS_MAX};
@@ -28,7 +27,12 @@ struct Context {
 }
 
 /// All records of the text; what is wrong goes to `findings`.
-pub(crate) fn records(zone: &[u8], text: &str, findings: &mut Findings<'_>) -> Vec<Record> {
+pub(crate) fn records(
+    zone: &[u8],
+    text: &str,
+    records_max: usize,
+    findings: &mut Findings<'_>,
+) -> Vec<Record> {
     let mut context = Context { origin: zone.into(), owner: None, ttl_default: None, ttl_last: None };
     let mut records = Vec::new();
     for entry in Lexer::new(text) {
@@ -38,8 +42,8 @@ pub(crate) fn records(zone: &[u8], text: &str, findings: &mut Findings<'_>) -> V
         };
         match result {
             Ok(None) => {}
-            Ok(Some(_)) if records.len() == RECORDS_MAX => {
-                findings.error(line, format!("the zone has more than {RECORDS_MAX} records"));
+            Ok(Some(_)) if records.len() >= records_max => {
+                findings.error(line, format!("the zone has more than {records_max} records"));
                 break;
             }
             Ok(Some(record)) => records.push(record),
@@ -125,7 +129,7 @@ fn ttl_and_type<'a, 'b>(
             ttl = Some(parse_ttl(text)?);
         } else if !class_seen && (text.eq_ignore_ascii_case("IN") || text.eq_ignore_ascii_case("CLASS1")) {
             class_seen = true;
-        } else if ["CH", "HS", "CS", "ANY"].iter().any(|class| text.eq_ignore_ascii_case(class)) {
+        } else if ["CH", "HS", "CS"].iter().any(|class| text.eq_ignore_ascii_case(class)) {
             return Err(format!("class {text} is not served, only IN"));
         } else if let Some(rtype) = Rtype::parse(text) {
             return Ok((ttl, rtype, rest));

@@ -11,7 +11,9 @@ use std::time::Duration;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{Record, RecordType};
 use tidegate_dns::tcp::TcpLimits;
-use tidegate_dns::{DropReason, Handler, Observer, Protocol, QtypeLabel, Steered, View, Zone, ZoneView, tcp, udp};
+use tidegate_dns::{
+    DropReason, Handler, Observer, Protocol, QtypeLabel, Steered, View, Zone, ZoneView, tcp, udp,
+};
 use tokio::sync::watch;
 
 /// Far above what a healthy answer takes on a busy machine, far below a test runner's patience.
@@ -67,7 +69,10 @@ impl Observer for Counts {
 
 pub(crate) fn handler(view: View) -> (Arc<Handler>, Arc<Counts>) {
     let (view, counts) = (Arc::new(view), Arc::new(Counts::default()));
-    (Arc::new(Handler::new(Arc::new(move || Arc::clone(&view)), Arc::clone(&counts) as Arc<dyn Observer>)), counts)
+    (
+        Arc::new(Handler::new(Arc::new(move || Arc::clone(&view)), Arc::clone(&counts) as Arc<dyn Observer>)),
+        counts,
+    )
 }
 
 /// UDP and TCP on one free port of loopback, until dropped.
@@ -85,7 +90,8 @@ impl Server {
     }
 
     pub(crate) fn start_with(view: View, limits: TcpLimits) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (handler, counts) = handler(view);
         let (stop, stopped) = watch::channel(false);
         let entered = runtime.enter();
@@ -106,7 +112,10 @@ impl Server {
         let runtime = self.runtime.take().unwrap();
         runtime.block_on(async {
             for task in self.tasks.drain(..) {
-                tokio::time::timeout(DEADLINE, task).await.expect("the loop ends in time").expect("the loop is well");
+                tokio::time::timeout(DEADLINE, task)
+                    .await
+                    .expect("the loop ends in time")
+                    .expect("the loop is well");
             }
         });
     }
@@ -121,7 +130,7 @@ impl Drop for Server {
 }
 
 /// The system picks the TCP port; the same UDP port is nearly always free too.
-fn bind_both() -> (Arc<tokio::net::UdpSocket>, tokio::net::TcpListener) {
+pub(crate) fn bind_both() -> (Arc<tokio::net::UdpSocket>, tokio::net::TcpListener) {
     for _ in 0..100 {
         let tcp = tcp::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         if let Ok(udp) = udp::bind(tcp.local_addr().unwrap(), true) {
@@ -335,10 +344,20 @@ fn question_bytes(answer: &[u8]) -> Vec<u8> {
     answer[12..12 + length + 4].to_vec()
 }
 
-/// Owners in lower case: compression may give a name the case of its first appearance.
+/// Names in lower case: compression may give a name the case of its first appearance.
 fn texts(records: &[Record]) -> BTreeSet<String> {
     let text = |record: &Record| {
-        let data = record.data.to_string().to_lowercase();
+        let data = record.data.to_string();
+        let is_name = matches!(
+            record.record_type(),
+            RecordType::NS
+                | RecordType::CNAME
+                | RecordType::SOA
+                | RecordType::MX
+                | RecordType::SRV
+                | RecordType::PTR
+        );
+        let data = if is_name { data.to_lowercase() } else { data };
         format!("{} {} {} {data}", record.name.to_lowercase(), record.ttl, record.record_type())
     };
     records.iter().map(text).collect()

@@ -12,7 +12,8 @@ use crate::questions;
 use crate::steered::steered;
 
 static TABLE: LazyLock<std::sync::Arc<Handler>> = LazyLock::new(|| {
-    let names = [steered("app", 30, &["203.0.113.10", "2001:db8::10"]), steered("*.any", 30, &["203.0.113.11"])];
+    let names =
+        [steered("app", 30, &["203.0.113.10", "2001:db8::10"]), steered("*.any", 30, &["203.0.113.11"])];
     handler(steered_view(&names)).0
 });
 
@@ -29,7 +30,8 @@ fn answer(handler: &Handler, query: &[u8], protocol: Protocol) -> Option<Vec<u8>
 
 /// Whole questions of the table with some bytes replaced: most of them are still nearly right, which random bytes never are.
 fn damaged() -> impl Strategy<Value = Vec<u8>> {
-    let lines: Vec<&'static str> = questions::lines().chain(["app.example.test A edns=1232", "x.any.example.test A"]).collect();
+    let lines: Vec<&'static str> =
+        questions::lines().chain(["app.example.test A edns=1232", "x.any.example.test A"]).collect();
     let damage = proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4);
     (proptest::sample::select(lines), damage, any::<prop::sample::Index>(), any::<bool>()).prop_map(
         |(line, damage, cut, is_cut)| {
@@ -49,7 +51,10 @@ fn damaged() -> impl Strategy<Value = Vec<u8>> {
 fn check_any_answer(query: &[u8]) -> Result<(), TestCaseError> {
     for (protocol, limit) in [(Protocol::Udp, 1232), (Protocol::Tcp, 65_535)] {
         let Some(answer) = answer(&TABLE, query, protocol) else {
-            prop_assert!(query.len() < 12 || query[2] & 0x80 != 0, "only scraps and responses stay without an answer");
+            prop_assert!(
+                query.len() < 12 || query[2] & 0x80 != 0,
+                "only scraps and responses stay without an answer"
+            );
             continue;
         };
         let message = Message::from_vec(&answer);
@@ -113,6 +118,11 @@ proptest! {
         let _ = Zone::parse("example.test", &text, "damaged");
     }
 
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
     /// The same addresses in the zone file go through the encoder at question time; the steered ones were encoded at build.
     #[test]
     fn steered_bytes_say_what_the_zone_file_would(
@@ -158,9 +168,50 @@ proptest! {
 }
 
 const WORDS: [&str; 44] = [
-    "\n", "\n", "\n", " ", " ", " ", "\t", "(", ")", ";", "\"", "\\", "\\000", "\\#", "@", "a", "b.a", "*", "*.a", ".", "..",
-    "example.test.", "$ORIGIN ", "$TTL ", "$INCLUDE ", "60 ", "0 ", "4 DEADBEEF", "IN ", "CH ", "A ", "AAAA ", "NS ", "CNAME ",
-    "MX ", "SOA ", "TXT ", "SRV ", "HTTPS ", "TYPE1 ", "192.0.2.1", "::1", "alpn=h2", "\u{e9}",
+    "\n",
+    "\n",
+    "\n",
+    " ",
+    " ",
+    " ",
+    "\t",
+    "(",
+    ")",
+    ";",
+    "\"",
+    "\\",
+    "\\000",
+    "\\#",
+    "@",
+    "a",
+    "b.a",
+    "*",
+    "*.a",
+    ".",
+    "..",
+    "example.test.",
+    "$ORIGIN ",
+    "$TTL ",
+    "$INCLUDE ",
+    "60 ",
+    "0 ",
+    "4 DEADBEEF",
+    "IN ",
+    "CH ",
+    "A ",
+    "AAAA ",
+    "NS ",
+    "CNAME ",
+    "MX ",
+    "SOA ",
+    "TXT ",
+    "SRV ",
+    "HTTPS ",
+    "TYPE1 ",
+    "192.0.2.1",
+    "::1",
+    "alpn=h2",
+    "\u{e9}",
 ];
 
 #[test]
@@ -168,9 +219,10 @@ fn the_table_is_answered_within_its_limits() {
     let (handler, _) = handler(table_view());
     for line in questions::lines() {
         let query = question(line);
-        let limit = line.split("edns=").nth(1).map_or(512, |size| {
-            size.split(' ').next().unwrap().parse::<usize>().unwrap().clamp(512, 1232)
-        });
+        let limit = line
+            .split("edns=")
+            .nth(1)
+            .map_or(512, |size| size.split(' ').next().unwrap().parse::<usize>().unwrap().clamp(512, 1232));
         let answer = answer(&handler, &query, Protocol::Udp).unwrap();
         assert!(answer.len() <= limit, "{line}: {} bytes", answer.len());
     }

@@ -27,7 +27,8 @@ fn seen(server: &Server, line: &str) -> Seen {
 
 fn check(server: &Server, line: &str, expected: &str) {
     let got = seen(server, line).render();
-    let lines = |text: &str| text.lines().map(str::trim).filter(|line| !line.is_empty()).map(String::from).collect();
+    let lines =
+        |text: &str| text.lines().map(str::trim).filter(|line| !line.is_empty()).map(String::from).collect();
     let (got, expected): (Vec<String>, Vec<String>) = (lines(&got), lines(expected));
     assert_eq!(got, expected, "{line}");
 }
@@ -50,10 +51,18 @@ fn steered_names_answer_with_their_addresses() {
     );
     check(&server, "APP.example.TEST AAAA", "NOERROR aa\n answer: app.example.test. 30 AAAA 2001:db8::10");
     check(&server, "app.example.test TXT", &format!("NOERROR aa\n authority: example.test. 30 {SOA}"));
-    check(&server, "deep.down.example.test A", "NOERROR aa\n answer: deep.down.example.test. 20 A 203.0.113.12");
+    check(
+        &server,
+        "deep.down.example.test A",
+        "NOERROR aa\n answer: deep.down.example.test. 20 A 203.0.113.12",
+    );
     check(&server, "x.any.example.test A", "NOERROR aa\n answer: x.any.example.test. 10 A 203.0.113.13");
     check(&server, "x.any.example.test AAAA", &format!("NOERROR aa\n authority: example.test. 30 {SOA}"));
-    check(&server, "app.example.test ANY", "NOERROR aa\n answer: app.example.test. 30 A 203.0.113.10\n answer: app.example.test. 30 A 203.0.113.11");
+    check(
+        &server,
+        "app.example.test ANY",
+        "NOERROR aa\n answer: app.example.test. 30 A 203.0.113.10\n answer: app.example.test. 30 A 203.0.113.11",
+    );
 }
 
 #[test]
@@ -67,13 +76,19 @@ fn steered_absent_family_is_nodata_with_a_short_ttl() {
     let short = "$TTL 60\n@ SOA ns h 1 1 1 1 5\n@ NS ns.other.test.\n";
     let view = ZoneView::build(zone("short.test", short), 1, &[steered("@", 60, &["2001:db8::1"])]).unwrap();
     let server = Server::start(View::new(vec![view]));
-    check(&server, "short.test A", "NOERROR aa\n authority: short.test. 5 SOA ns.short.test. h.short.test. 1 1 1 1 5");
+    check(
+        &server,
+        "short.test A",
+        "NOERROR aa\n authority: short.test. 5 SOA ns.short.test. h.short.test. 1 1 1 1 5",
+    );
 }
 
 #[test]
 fn steered_unavailable_is_servfail() {
     let server = Server::start(steered_view(&[unavailable("app"), unavailable("*.any")]));
-    for line in ["app.example.test A", "app.example.test AAAA", "app.example.test ANY", "x.any.example.test A"] {
+    for line in
+        ["app.example.test A", "app.example.test AAAA", "app.example.test ANY", "x.any.example.test A"]
+    {
         check(&server, line, "SERVFAIL");
     }
     check(&server, "app.example.test A rd edns=4096 do", "SERVFAIL rd\n opt: version 0 size 1232 do");
@@ -84,7 +99,10 @@ fn steered_unavailable_is_servfail() {
 
 #[test]
 fn aliases_and_mail_lead_to_steered_names() {
-    let text = format!("{}\nto-app CNAME app\n*.w CNAME app\nmx MX 5 app\nto-none CNAME none\nmx-none MX 5 none\n", ZONES[0].1);
+    let text = format!(
+        "{}\nto-app CNAME app\n*.w CNAME app\nmx MX 5 app\nto-none CNAME none\nmx-none MX 5 none\n",
+        ZONES[0].1
+    );
     let names = [steered("app", 30, &["203.0.113.10", "2001:db8::10"]), unavailable("none")];
     let view = ZoneView::build(zone("example.test", &text), 42, &names).unwrap();
     let server = Server::start(View::new(vec![view]));
@@ -111,7 +129,11 @@ fn aliases_and_mail_lead_to_steered_names() {
          additional: app.example.test. 30 AAAA 2001:db8::10",
     );
     check(&server, "to-none.example.test A", "SERVFAIL");
-    check(&server, "mx-none.example.test MX", "NOERROR aa\n answer: mx-none.example.test. 300 MX 5 none.example.test.");
+    check(
+        &server,
+        "mx-none.example.test MX",
+        "NOERROR aa\n answer: mx-none.example.test. 300 MX 5 none.example.test.",
+    );
 }
 
 #[test]
@@ -131,7 +153,11 @@ fn a_new_build_changes_answers_and_serial_but_shares_the_zone() {
     assert_eq!((old.serial(), new.serial()), (1, 2));
     for (view, serial, address) in [(old, 1, "203.0.113.10"), (new, 2, "203.0.113.20")] {
         let server = Server::start(View::new(vec![view]));
-        check(&server, "app.example.test A", &format!("NOERROR aa\n answer: app.example.test. 30 A {address}"));
+        check(
+            &server,
+            "app.example.test A",
+            &format!("NOERROR aa\n answer: app.example.test. 30 A {address}"),
+        );
         let soa = seen(&server, "example.test SOA").answer.pop_first().unwrap();
         assert!(soa.contains(&format!(" {serial} 3600")), "{soa}");
     }

@@ -1,13 +1,17 @@
 //! Connections: several questions on one, limits on both sides, and the end of service.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tidegate_dns::tcp::TcpLimits;
 use tidegate_dns::{DropReason, Protocol};
 
-use crate::harness::{DEADLINE, Seen, Server, ask_tcp, ask_udp, connect, framed, question, read_framed, table_view};
+use crate::harness::{
+    DEADLINE, Seen, Server, ask_tcp, ask_udp, connect, framed, question, read_framed, table_view,
+};
 
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(150);
@@ -32,16 +36,21 @@ fn is_closed(stream: &mut TcpStream) -> bool {
 fn pipelined_questions_are_answered_in_order() {
     let server = Server::start(table_view());
     let mut stream = connect(server.address);
-    let names = ["www.example.test A", "nothing.example.test A", "big.example.test TXT", "alias.example.test AAAA"];
+    let names =
+        ["www.example.test A", "nothing.example.test A", "big.example.test TXT", "alias.example.test AAAA"];
     let queries: Vec<Vec<u8>> = (0..200).map(|index| question(names[index % names.len()])).collect();
     let all: Vec<u8> = queries.iter().flat_map(|query| framed(query)).collect();
     // Written in pieces that end inside of frames, from another thread so that neither side can block the other for good.
     let mut writing = stream.try_clone().unwrap();
-    let writer = std::thread::spawn(move || all.chunks(777).for_each(|piece| writing.write_all(piece).unwrap()));
+    let writer =
+        std::thread::spawn(move || all.chunks(777).for_each(|piece| writing.write_all(piece).unwrap()));
     for query in &queries {
         let answer = read_framed(&mut stream).expect("an answer");
         assert_eq!(answer[..2], query[..2], "out of order");
-        assert_eq!(Seen::decode(query, &answer), Seen::decode(query, &ask_tcp(server.address, query).unwrap()));
+        assert_eq!(
+            Seen::decode(query, &answer),
+            Seen::decode(query, &ask_tcp(server.address, query).unwrap())
+        );
     }
     writer.join().unwrap();
 }
@@ -169,4 +178,48 @@ fn udp_and_tcp_bind_again_after_shutdown() {
     let _entered = runtime.enter();
     tidegate_dns::tcp::bind(address).unwrap();
     tidegate_dns::udp::bind(address, false).unwrap();
+}
+
+/// The other half of the test below: a server in a process of its own, so that its limit is no other test's.
+#[test]
+#[ignore = "started by running_out_of_descriptors_degrades_and_never_spins"]
+fn server_with_few_descriptors() {
+    let server = Server::start_with(table_view(), TcpLimits::new(1000, LONG, LONG));
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().count() as u64;
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: Some(open + 3), maximum }).unwrap();
+    println!("\nport {}", server.address.port());
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+    println!("\nfailed {}", server.counts.drops(DropReason::AcceptFailed));
+}
+
+#[test]
+fn running_out_of_descriptors_degrades_and_never_spins() {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "streams::server_with_few_descriptors", "--ignored", "--nocapture"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut number = |name: &str| -> u64 {
+        lines
+            .find_map(|line| line.strip_prefix(name).map(|number| number.trim().parse().unwrap()))
+            .expect(name)
+    };
+    let address = (std::net::Ipv4Addr::LOCALHOST, number("port ") as u16).into();
+    let started = Instant::now();
+    let connections: Vec<TcpStream> = (0..20).map(|_| connect(address)).collect();
+    let query = question("www.example.test A");
+    while started.elapsed() < SHORT * 4 {
+        assert!(ask_udp(address, &query).is_some(), "UDP needs no new descriptor");
+    }
+    drop(connections);
+    assert!(ask_tcp(address, &query).is_some(), "TCP is back once there are descriptors");
+    drop(child.stdin.take());
+    let failed = number("failed ");
+    // Pauses double from 5 to 500 ms: some eight failures, then two a second. A loop that spins has thousands.
+    let most = 12 + 2 * started.elapsed().as_secs();
+    assert!((1..=most).contains(&failed), "{failed} failures, at most {most} expected");
+    assert!(child.wait().unwrap().success());
 }
