@@ -41,7 +41,9 @@ async fn serve(shared: &Shared, tcp: TcpStream, peer: SocketAddr, mut phase: wat
     let mut stream: Stream = Wire::new(Transport::Tcp(tcp), Side::Client);
     let mut carry = BytesMut::new();
     for served in 1..=shared.limits.requests_per_connection_max {
-        if carry.is_empty() && !first_bytes(shared, &mut stream, &mut carry, &mut phase).await {
+        // A new connection has nothing to think about; a kept one may wait for its user.
+        let patience = if served == 1 { shared.limits.header_deadline } else { shared.limits.keepalive_idle };
+        if carry.is_empty() && !first_bytes(&mut stream, &mut carry, &mut phase, patience).await {
             return;
         }
         let facts = match head::read(&mut stream, &mut carry, &shared.limits).await {
@@ -72,10 +74,10 @@ async fn serve(shared: &Shared, tcp: TcpStream, peer: SocketAddr, mut phase: wat
 
 /// Waits for the first bytes of the next request; false when the connection ends instead.
 async fn first_bytes(
-    shared: &Shared,
     stream: &mut Stream,
     carry: &mut BytesMut,
     phase: &mut watch::Receiver<Phase>,
+    patience: Duration,
 ) -> bool {
     carry.reserve(FIRST_READ);
     let leaving = async {
@@ -86,7 +88,7 @@ async fn first_bytes(
         biased;
         read = stream.read_buf(carry) => matches!(read, Ok(n) if n > 0),
         () = leaving => false,
-        () = tokio::time::sleep(shared.limits.keepalive_idle) => false,
+        () = tokio::time::sleep(patience) => false,
     }
 }
 

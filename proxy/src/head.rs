@@ -213,14 +213,15 @@ fn scheme_len(target: &[u8]) -> Option<usize> {
 /// Name and trimmed value. Refuses folded lines, spaces around the name and control characters.
 fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
     let colon = line.iter().position(|&b| b == b':').ok_or(Refusal::BAD_REQUEST)?;
-    let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+    let (name, value) = (&line[..colon], &line[colon + 1..]);
     if name.is_empty() || !name.iter().copied().all(is_token) {
         return Err(Refusal::BAD_REQUEST);
     }
     if value.iter().any(|&b| (b < 0x20 && b != b'\t') || b == 0x7f) {
         return Err(Refusal::BAD_REQUEST);
     }
-    Ok((name, value))
+    // Only after the check: trimming takes control characters off as well.
+    Ok((name, value.trim_ascii()))
 }
 
 /// RFC 9110, section 5.6.2.
@@ -350,6 +351,7 @@ mod tests {
             ("no colon\r\n", Err(400)),
             ("X: nul\0\r\n", Err(400)),
             ("X: cr\rLF: x\r\n", Err(400)),
+            ("X: cr at the end\r\r\n", Err(400)),
             ("X\x0b: vt\r\n", Err(400)),
             ("X: \u{e4} obs-text\r\n", Ok(Framing::None)),
             ("X:\r\n", Ok(Framing::None)),

@@ -63,7 +63,7 @@ pub(crate) async fn serve(
     };
     let intact = forward::answer(&mut session, request.client, refused, &request.id).await;
     forward::finish(request.shared, &request.service.name, started, &Outcome::own(refused.status, intact));
-    forward::close_or_keep(session, behind, intact).await
+    forward::close_or_keep(session, request.client, behind, intact).await
 }
 
 /// Tries origins until one answers.
@@ -164,7 +164,7 @@ async fn relay(
         }
     };
     forward::finish(request.shared, &request.service.name, started, &outcome);
-    forward::close_or_keep(session, behind, outcome.intact).await
+    forward::close_or_keep(session, request.client, behind, outcome.intact).await
 }
 
 /// Copies until one side ends, or both are silent for too long. The phase `Stop` cuts it from outside.

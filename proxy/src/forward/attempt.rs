@@ -38,6 +38,8 @@ pub(crate) enum Fault {
     Client,
     /// The client stopped sending its request's body.
     SlowClient,
+    /// The client's chunks make no sense.
+    BadBody,
 }
 
 impl Fault {
@@ -47,8 +49,13 @@ impl Fault {
             Self::ConnectTimeout => Some(SignalKind::ConnectTimeout),
             Self::Reset | Self::BadResponse => Some(SignalKind::Reset),
             Self::Silent => Some(SignalKind::Silent),
-            Self::Local | Self::Client | Self::SlowClient => None,
+            Self::Local | Self::Client | Self::SlowClient | Self::BadBody => None,
         }
+    }
+
+    /// Whether the client is to blame: no other origin can help.
+    pub(crate) fn is_clients(self) -> bool {
+        matches!(self, Self::Client | Self::SlowClient | Self::BadBody)
     }
 
     pub(crate) fn page(self) -> Refusal {
@@ -57,7 +64,8 @@ impl Fault {
             Self::Reset => Refusal::RESET,
             Self::Silent => Refusal::SILENT,
             Self::BadResponse => Refusal::BAD_RESPONSE,
-            Self::Client | Self::SlowClient => Refusal::BODY_TIMEOUT,
+            Self::SlowClient => Refusal::BODY_TIMEOUT,
+            Self::Client | Self::BadBody => Refusal::BAD_REQUEST,
         }
     }
 }
@@ -105,13 +113,16 @@ impl Upload {
         client: &mut HttpSession,
         origin: &mut OriginSession,
     ) -> Result<(), Fault> {
-        let piece = piece.map_err(|error| {
-            if *error.etype() == ErrorType::ReadTimedout { Fault::SlowClient } else { Fault::Client }
+        let piece = piece.map_err(|error| match error.etype() {
+            ErrorType::ReadTimedout => Fault::SlowClient,
+            ErrorType::ReadError | ErrorType::ConnectionClosed => Fault::Client,
+            _ => Fault::BadBody,
         })?;
         self.done = piece.is_none() || client.is_body_done();
         let mut written = match &piece {
-            Some(bytes) => origin.write_body(bytes).await,
-            None => Ok(None),
+            // Empty pieces come while a chunk's head is incomplete. An empty chunk would end the body.
+            Some(bytes) if !bytes.is_empty() => origin.write_body(bytes).await,
+            _ => Ok(None),
         };
         if self.done && written.is_ok() {
             written = origin.finish_body().await;

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use crate::accept::Phase;
 use crate::clock::now_ms;
 use crate::connection::linger;
-use crate::head::Facts;
+use crate::head::{Facts, Framing};
 use crate::observe::{Finished, RetryReason, Signal};
 use crate::page::Refusal;
 use crate::select::{Tried, pick};
@@ -80,23 +80,22 @@ pub(crate) async fn serve(
     if client.last {
         session.set_server_keepalive(None);
     }
+    let behind = std::mem::take(&mut client.behind);
     let view = (shared.views)();
     let host = session.req_header().headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
     let Some(service) = view.service(host.unwrap_or("")) else {
         let id = RequestId::of(session.req_header());
         let intact = answer(&mut session, &client, Refusal::UNKNOWN_HOST, &id).await;
         finish(shared, "none", started, &Outcome::own(404, intact));
-        return close_or_keep(session, client.behind, intact).await;
+        return close_or_keep(session, &client, behind, intact).await;
     };
+    let request = Request { shared, service, client: &client, id: RequestId::of(session.req_header()) };
     if client.facts.upgrade {
-        let behind = std::mem::take(&mut client.behind);
-        let request = Request { shared, service, client: &client, id: RequestId::of(session.req_header()) };
         return tunnel::serve(&request, session, behind, started).await;
     }
-    let request = Request { shared, service, client: &client, id: RequestId::of(session.req_header()) };
     let outcome = forward(&request, &mut session).await;
     finish(shared, &service.name, started, &outcome);
-    close_or_keep(session, client.behind, outcome.intact).await
+    close_or_keep(session, &client, behind, outcome.intact).await
 }
 
 pub(crate) fn finish(shared: &Shared, service: &str, started: Instant, outcome: &Outcome) {
@@ -112,17 +111,19 @@ pub(crate) fn finish(shared: &Shared, service: &str, started: Instant, outcome: 
 /// Hands the connection back for another request, or ends it so that the answer arrives.
 pub(crate) async fn close_or_keep(
     mut session: HttpSession,
+    client: &Client,
     behind: BytesMut,
     intact: bool,
 ) -> Option<(Stream, BytesMut)> {
     if !intact {
         return None;
     }
+    let had_body = client.facts.framing != Framing::None;
     if !session.will_keepalive() {
-        if session.is_body_done() {
-            session.shutdown().await;
-        } else {
+        if had_body {
             linger(session.into_inner()).await;
+        } else {
+            session.shutdown().await;
         }
         return None;
     }
@@ -349,8 +350,10 @@ async fn forward(request: &Request<'_>, session: &mut HttpSession) -> Outcome {
         if failed.fault == Fault::Client {
             return Outcome::own(499, false);
         }
-        if failed.fault == Fault::SlowClient {
-            return give_up(request, session, Refusal::BODY_TIMEOUT).await;
+        if failed.fault.is_clients() {
+            // Where the next request would begin is not known any more, whatever pingora's reader thinks.
+            session.set_server_keepalive(None);
+            return give_up(request, session, failed.fault.page()).await;
         }
         request.note_failure(course.site, &step.target, failed.fault);
         if let Err(refusal) = course.failed(request, &step, &failed) {

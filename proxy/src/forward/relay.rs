@@ -1,10 +1,12 @@
 //! The answer on its way back to the client, and what it says about the origin.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pingora_core::protocols::http::v1::client::HttpSession as OriginSession;
 use pingora_core::protocols::http::v1::server::HttpSession;
 use pingora_core::{Error, ErrorType};
+use tokio::time::timeout;
 
 use super::attempt::{Upload, wire};
 use super::{Course, Outcome, Request, drain_soon, headers};
@@ -67,19 +69,36 @@ async fn copy(
     };
     let head = headers::for_client(head, request, has_body, spilled_to)?;
     drain_soon(session, request.client);
-    session.write_response_header(head).await?;
+    let stall = request.shared.limits.write_stall;
+    bounded(stall, session.write_response_header(head)).await?;
     while has_body {
         if !upload.is_over() {
             if !duplex(session, origin, upload).await? {
                 break;
             }
         } else if let Some(piece) = origin.read_body_ref().await? {
-            session.write_body(piece).await?;
+            pass(session, piece).await?;
         } else {
             break;
         }
     }
-    session.finish_body().await.map(drop)
+    bounded(stall, session.finish_body()).await.map(drop)
+}
+
+/// Empty pieces come while a chunk's head is incomplete. An empty chunk would end the body.
+async fn pass(session: &mut HttpSession, piece: &[u8]) -> pingora_core::Result<()> {
+    if piece.is_empty() { Ok(()) } else { session.write_body(piece).await.map(drop) }
+}
+
+/// pingora bounds the writing of a body by itself, but neither of a head nor of the last flush.
+async fn bounded<T>(
+    limit: Duration,
+    write: impl Future<Output = pingora_core::Result<T>>,
+) -> pingora_core::Result<T> {
+    match timeout(limit, write).await {
+        Ok(result) => result,
+        Err(_) => Error::e_explain(ErrorType::WriteTimedout, "the client takes nothing"),
+    }
 }
 
 /// One step of an answer that began before the request had been sent: whichever side has something. False at the end
@@ -96,9 +115,7 @@ async fn duplex(
     tokio::select! {
         biased;
         piece = origin.read_body_bytes() => match piece? {
-            Some(piece) => {
-                session.write_body(&piece).await?;
-            }
+            Some(piece) => pass(session, &piece).await?,
             None => return Ok(false),
         },
         piece = session.read_body_bytes(), if !queued => {

@@ -5,4 +5,5 @@ mod forwarding;
 mod hygiene;
 mod kit;
 mod retries;
+mod tls;
 mod tunnels;

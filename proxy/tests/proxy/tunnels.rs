@@ -101,7 +101,7 @@ async fn upgrades_retry_like_gets() {
 async fn idle_tunnels_end_after_their_own_time_only() {
     let origin = switching().await;
     let mut impatient = service(&[origin.addr]);
-    impatient.settings.tunnel_idle_timeout = Duration::from_millis(300);
+    impatient.settings.tunnel_idle_timeout = Duration::from_secs(1);
     let edge = Edge::new(impatient).await;
     let mut client = edge.client().await;
     client.send(UPGRADE).await;
@@ -109,7 +109,7 @@ async fn idle_tunnels_end_after_their_own_time_only() {
     client.read_exact(5).await;
     // Traffic keeps it alive well beyond the limit.
     for _ in 0..8 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
         client.send("x").await;
         client.read_exact(1).await;
     }
