@@ -1,0 +1,82 @@
+//! An origin for tests: a process of its own, so that it can be killed, stopped and continued for real.
+//!
+//! usage: origin NAME ADDRESS LOG
+//!
+//! It answers every request with its name, and writes the `x-id` of each request it executes to LOG, one `ID METHOD` a
+//! line, before it answers. `PUT /_mode` with a body of `ok`, `error` (500 to everything, `/health` too) or
+//! `alternate` (every other `/health` fails) changes how it behaves from then on. It prints its address once it listens.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::routing::{any, get, put};
+
+const MODES: [&str; 3] = ["ok", "error", "alternate"];
+
+struct Origin {
+    name: String,
+    log: std::fs::File,
+    mode: AtomicU8,
+    odd: AtomicBool,
+}
+
+impl Origin {
+    fn mode(&self) -> &'static str {
+        MODES[usize::from(self.mode.load(Ordering::SeqCst))]
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let [_, name, address, log] = &arguments[..] else { panic!("usage: origin NAME ADDRESS LOG") };
+    let log = OpenOptions::new().create(true).append(true).open(log).expect("the log can be written");
+    let origin = Origin { name: name.clone(), log, mode: AtomicU8::new(0), odd: AtomicBool::new(false) };
+    let routes = Router::new()
+        .route("/health", get(health))
+        .route("/_mode", put(set_mode))
+        .fallback(any(serve))
+        .with_state(Arc::new(origin));
+    let listener = tokio::net::TcpListener::bind(address).await.expect("the address is free");
+    println!("{}", listener.local_addr().expect("a bound listener has an address"));
+    axum::serve(listener, routes).await.expect("serving does not end");
+}
+
+async fn health(State(origin): State<Arc<Origin>>) -> (StatusCode, &'static str) {
+    let fails = match origin.mode() {
+        "error" => true,
+        "alternate" => origin.odd.fetch_xor(true, Ordering::SeqCst),
+        _ => false,
+    };
+    if fails { (StatusCode::INTERNAL_SERVER_ERROR, "not well") } else { (StatusCode::OK, "well") }
+}
+
+async fn set_mode(State(origin): State<Arc<Origin>>, body: String) -> StatusCode {
+    match MODES.iter().position(|mode| *mode == body) {
+        Some(mode) => {
+            origin.mode.store(mode as u8, Ordering::SeqCst);
+            StatusCode::NO_CONTENT
+        }
+        None => StatusCode::BAD_REQUEST,
+    }
+}
+
+async fn serve(
+    State(origin): State<Arc<Origin>>,
+    method: Method,
+    headers: HeaderMap,
+    _body: Bytes,
+) -> (StatusCode, String) {
+    if let Some(id) = headers.get("x-id").and_then(|id| id.to_str().ok()) {
+        // One write per line, so that lines of a killed process are whole.
+        (&origin.log).write_all(format!("{id} {method}\n").as_bytes()).expect("the log can be written");
+    }
+    let status = if origin.mode() == "error" { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
+    (status, origin.name.clone())
+}

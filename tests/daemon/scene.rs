@@ -1,0 +1,377 @@
+//! A scene: origins, a daemon and its configuration, on free ports of the loopback, in a folder of its own.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+/// Nothing that a test waits for may take longer on the slowest machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const HOST: &str = "www.scene.test";
+
+/// What a scene is made of. Every site has the front door `192.0.2.N`, N from one in order of preference.
+pub(crate) struct Script {
+    /// Sites in order of preference, with how many origins each has.
+    pub(crate) sites: Vec<(&'static str, usize)>,
+    /// Keys of the group beside `sites`.
+    pub(crate) group: &'static str,
+    /// Keys of the service beside `group`, `hosts` and `origins`.
+    pub(crate) service: &'static str,
+    /// Top-level keys.
+    pub(crate) top: &'static str,
+}
+
+/// A fast check, so that tests are quick; written into `service`.
+pub(crate) const FAST_CHECK: &str = "check = { path = \"/health\", interval = \"200ms\", fast_interval = \"50ms\", timeout = \"1s\", fall = 2, rise = 2 }\n";
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            sites: vec![("main", 1), ("dr", 1), ("third", 1)],
+            group: "stateless = true\nfailover_after = \"0s\"\n",
+            service: FAST_CHECK,
+            top: "",
+        }
+    }
+}
+
+pub(crate) struct Scene {
+    folder: TempDir,
+    pub(crate) origins: BTreeMap<String, Origin>,
+    daemon: Option<Child>,
+    pub(crate) http: SocketAddr,
+    pub(crate) dns: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    sites: Vec<&'static str>,
+    /// Whether the daemon may decide by itself where the group starts.
+    has_decision_at_start: bool,
+}
+
+/// One origin process.
+pub(crate) struct Origin {
+    pub(crate) addr: SocketAddr,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+impl Origin {
+    pub(crate) fn pid(&self) -> rustix::process::Pid {
+        let id = self.child.as_ref().and_then(Child::id).expect("the origin runs");
+        rustix::process::Pid::from_raw(id.cast_signed()).expect("a process id is not zero")
+    }
+}
+
+impl Scene {
+    /// Origins and a daemon, ready.
+    pub(crate) async fn play(script: Script) -> Self {
+        let mut scene = Self::set(script).await;
+        scene.start_daemon().await;
+        if scene.has_decision_at_start {
+            scene.wait_ready().await;
+        } else {
+            scene
+                .eventually("the daemon serves", async || {
+                    scene.get("/readyz").await.is_some_and(|(_, text)| text.starts_with("undecided"))
+                })
+                .await;
+        }
+        scene
+    }
+
+    /// Origins and a configuration; no daemon yet.
+    pub(crate) async fn set(script: Script) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut scene = Self {
+            http: free_address(),
+            dns: free_address(),
+            admin: free_address(),
+            origins: BTreeMap::new(),
+            daemon: None,
+            has_decision_at_start: script.group.contains("stateless = true"),
+            sites: script.sites.iter().map(|(name, _)| *name).collect(),
+            folder,
+        };
+        for (site, count) in &script.sites {
+            for number in 1..=*count {
+                let name = format!("{site}{number}");
+                let log = scene.path(&format!("{name}.log"));
+                scene.origins.insert(name.clone(), Origin { addr: free_address(), log, child: None });
+                scene.start_origin(&name).await;
+            }
+        }
+        scene.write("scene.test.zone", ZONE);
+        scene.write("tidegate.toml", &scene.config(&script));
+        scene
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).expect("the scene's folder can be written");
+    }
+
+    fn config(&self, script: &Script) -> String {
+        let mut text = format!(
+            "state_dir = \"{}\"\n{}\n[node]\nname = \"edge\"\n[listen]\nhttp = [\"{}\"]\ndns = [\"{}\"]\nadmin = \"{}\"\n",
+            self.path("state").display(),
+            script.top,
+            self.http,
+            self.dns,
+            self.admin
+        );
+        for (number, site) in self.sites.iter().enumerate() {
+            let _ = writeln!(text, "[site.{site}]\nfront_door = [\"192.0.2.{}\"]", number + 1);
+        }
+        let _ = writeln!(text, "[group.app]\nsites = {:?}\n{}", self.sites, script.group);
+        let _ = writeln!(
+            text,
+            "[service.web]\ngroup = \"app\"\nprotocol = \"http\"\nhosts = [\"{HOST}\"]\n{}",
+            script.service
+        );
+        for (site, count) in &script.sites {
+            let urls: Vec<_> = (1..=*count)
+                .map(|number| {
+                    format!("{{ url = \"http://{}\" }}", self.origins[&format!("{site}{number}")].addr)
+                })
+                .collect();
+            let _ = writeln!(text, "origins.{site} = [{}]", urls.join(", "));
+        }
+        text.push_str("[zone.\"scene.test\"]\nfile = \"scene.test.zone\"\nsteer.www = { group = \"app\", ttl = \"5s\" }\n");
+        text
+    }
+
+    /// Starts an origin at the address it has, and waits until it listens.
+    pub(crate) async fn start_origin(&mut self, name: &str) {
+        let origin = self.origins.get_mut(name).expect("the scene has this origin");
+        let mut child = Command::new(example("origin"))
+            .args([name, &origin.addr.to_string()])
+            .arg(&origin.log)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the origin starts");
+        let mut line = String::new();
+        let mut out = BufReader::new(child.stdout.take().expect("it was asked for"));
+        out.read_line(&mut line).await.expect("the origin says where it listens");
+        assert_eq!(line.trim(), origin.addr.to_string(), "origin {name} did not start");
+        origin.child = Some(child);
+    }
+
+    /// SIGKILL, and wait until it is gone.
+    pub(crate) async fn kill(&mut self, name: &str) {
+        let origin = self.origins.get_mut(name).expect("the scene has this origin");
+        origin.child.take().expect("the origin runs").kill().await.expect("it can be killed");
+    }
+
+    /// The ids of the requests an origin executed, each with how often.
+    pub(crate) fn executed(&self) -> HashMap<String, usize> {
+        let mut executed = HashMap::new();
+        for origin in self.origins.values() {
+            for line in std::fs::read_to_string(&origin.log).unwrap_or_default().lines() {
+                let id = line.split(' ').next().unwrap_or_default();
+                *executed.entry(id.to_owned()).or_insert(0) += 1;
+            }
+        }
+        executed
+    }
+
+    pub(crate) async fn start_daemon(&mut self) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("daemon.log"));
+        let daemon = Command::new(tidegate())
+            .args(["run", "--config"])
+            .arg(self.path("tidegate.toml"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log.expect("a log"))
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the daemon starts");
+        self.daemon = Some(daemon);
+    }
+
+    /// SIGKILL to the daemon.
+    pub(crate) async fn kill_daemon(&mut self) {
+        self.daemon.take().expect("the daemon runs").kill().await.expect("it can be killed");
+    }
+
+    pub(crate) fn signal_daemon(&self, signal: rustix::process::Signal) {
+        let id = self.daemon.as_ref().and_then(Child::id).expect("the daemon runs");
+        let pid = rustix::process::Pid::from_raw(id.cast_signed()).expect("a process id is not zero");
+        rustix::process::kill_process(pid, signal).expect("the daemon can be signalled");
+    }
+
+    /// Waits until the daemon has ended by itself; its exit code.
+    pub(crate) async fn wait_daemon(&mut self) -> Option<i32> {
+        let mut daemon = self.daemon.take().expect("the daemon was started");
+        let status = tokio::time::timeout(PATIENCE, daemon.wait()).await;
+        status.expect("the daemon ends in time").expect("its status can be read").code()
+    }
+
+    pub(crate) fn daemon_log(&self) -> String {
+        std::fs::read_to_string(self.path("daemon.log")).unwrap_or_default()
+    }
+
+    pub(crate) async fn wait_ready(&self) {
+        self.eventually("the daemon is ready", async || {
+            self.get("/readyz").await.is_some_and(|(code, _)| code == 200)
+        })
+        .await;
+    }
+
+    /// Waits until `condition` holds.
+    pub(crate) async fn eventually(&self, what: &str, condition: impl AsyncFn() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !condition().await {
+            assert!(
+                Instant::now() < deadline,
+                "waited in vain until {what}; the daemon's log:\n{}",
+                self.daemon_log()
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// A GET of the admin listener.
+    pub(crate) async fn get(&self, path: &str) -> Option<(u16, String)> {
+        let answer =
+            crate::client::exchange(self.admin, &crate::client::request("GET", "admin", path, &[], b""))
+                .await
+                .ok()?;
+        Some((answer.code, answer.body))
+    }
+
+    pub(crate) async fn metrics(&self) -> String {
+        let (code, text) = self.get("/metrics").await.expect("the daemon serves metrics");
+        assert_eq!(code, 200);
+        text
+    }
+
+    /// The sum of a metric over all of its series that have every one of `labels`.
+    pub(crate) async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let text = self.metrics().await;
+        let wanted: Vec<_> = labels.iter().map(|(key, value)| format!("{key}=\"{value}\"")).collect();
+        text.lines()
+            .filter(|line| line.starts_with(name) && line[name.len()..].starts_with(['{', ' ']))
+            .filter(|line| wanted.iter().all(|label| line.contains(label)))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+
+    /// Runs the command line against the daemon.
+    pub(crate) async fn cli(&self, arguments: &[&str]) -> Output {
+        Command::new(tidegate())
+            .args(arguments)
+            .env("TIDEGATE_SOCKET", self.path("state").join("tidegate.sock"))
+            .env_remove("SUDO_USER")
+            .output()
+            .await
+            .expect("the command line runs")
+    }
+
+    /// Runs the command line with `--json`; it must succeed.
+    pub(crate) async fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.cli(&[arguments, &["--json"]].concat()).await;
+        assert!(output.status.success(), "{arguments:?}: {}{}", text(&output.stdout), text(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("--json prints JSON")
+    }
+
+    /// An order over the API, without the command line in between; it must be carried out.
+    pub(crate) async fn post(&self, verb: &str, body: &str) -> Value {
+        let (code, text) = self.api("POST", &format!("/api/v1/groups/app/{verb}"), body).await;
+        assert_eq!(code, 200, "{text}");
+        serde_json::from_str(&text).expect("the API answers in JSON")
+    }
+
+    /// One call of the API over the control socket.
+    pub(crate) async fn api(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let socket = self.path("state").join("tidegate.sock");
+        let mut stream = tokio::net::UnixStream::connect(socket).await.expect("the control socket is there");
+        let json = [("Content-Type", "application/json"), ("Connection", "close")];
+        let request = crate::client::request(method, "tidegate", path, &json, body.as_bytes());
+        stream.write_all(&request).await.expect("the daemon reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("the daemon answers");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
+        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+        (code, body.to_owned())
+    }
+
+    /// Changes how an origin behaves.
+    pub(crate) async fn mode(&self, origin: &str, mode: &str) {
+        let request = crate::client::request("PUT", "origin", "/_mode", &[], mode.as_bytes());
+        let answer =
+            crate::client::exchange(self.origins[origin].addr, &request).await.expect("the origin answers");
+        assert_eq!(answer.code, 204);
+    }
+
+    /// Where the group is active.
+    pub(crate) async fn active(&self) -> Option<String> {
+        let status = self.json(&["status"]).await;
+        status["groups"][0]["active"].as_str().map(str::to_owned)
+    }
+
+    pub(crate) async fn wait_active(&self, site: &str) {
+        self.eventually(&format!("the group is active at {site}"), async || {
+            self.active().await.as_deref() == Some(site)
+        })
+        .await;
+    }
+
+    /// The labels of everything that keeps the group from moving.
+    pub(crate) async fn stops(&self) -> Vec<String> {
+        let explanation = self.json(&["explain", "app"]).await;
+        let stops = explanation["stops"].as_array().expect("stops are a list").iter();
+        stops.map(|stop| stop["label"].as_str().expect("a label is text").to_owned()).collect()
+    }
+
+    /// The front door of a site.
+    pub(crate) fn door(&self, site: &str) -> String {
+        let number = self.sites.iter().position(|name| *name == site).expect("the scene has this site");
+        format!("192.0.2.{}", number + 1)
+    }
+}
+
+const ZONE: &str = "\
+$TTL 60
+@   IN SOA ns1 hostmaster 1 3600 600 86400 60
+@   IN NS ns1
+ns1 IN A 192.0.2.53
+";
+
+pub(crate) fn tidegate() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_tidegate"))
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// An example of this package, which cargo builds beside the tests.
+fn example(name: &str) -> PathBuf {
+    let tests = std::env::current_exe().expect("the test has a path");
+    let profile = tests.parent().and_then(Path::parent).expect("tests are in target/PROFILE/deps");
+    profile.join("examples").join(name)
+}
+
+/// An address of the loopback that is free for TCP and UDP: a random one below the range that the kernel hands out by
+/// itself, so that neither outgoing connections nor the tests that run beside this one are likely to take it.
+pub(crate) fn free_address() -> SocketAddr {
+    for _ in 0..256 {
+        let address = SocketAddr::from(([127, 0, 0, 1], fastrand::u16(10_000..32_000)));
+        if std::net::TcpListener::bind(address).is_ok() && std::net::UdpSocket::bind(address).is_ok() {
+            return address;
+        }
+    }
+    panic!("no port is free");
+}
