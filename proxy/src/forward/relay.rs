@@ -71,16 +71,8 @@ async fn copy(
     drain_soon(session, request.client);
     let stall = request.shared.limits.write_stall;
     bounded(stall, session.write_response_header(head)).await?;
-    while has_body {
-        if !upload.is_over() {
-            if !duplex(session, origin, upload).await? {
-                break;
-            }
-        } else if let Some(piece) = origin.read_body_ref().await? {
-            pass(session, piece).await?;
-        } else {
-            break;
-        }
+    if has_body {
+        copy_body(session, origin, upload).await?;
     }
     bounded(stall, session.finish_body()).await.map(drop)
 }
@@ -99,6 +91,22 @@ async fn bounded<T>(
         Ok(result) => result,
         Err(_) => Error::e_explain(ErrorType::WriteTimedout, "the client takes nothing"),
     }
+}
+
+async fn copy_body(
+    session: &mut HttpSession,
+    origin: &mut OriginSession,
+    upload: &mut Upload,
+) -> pingora_core::Result<()> {
+    while !upload.is_over() {
+        if !duplex(session, origin, upload).await? {
+            return Ok(());
+        }
+    }
+    while let Some(piece) = origin.read_body_ref().await? {
+        pass(session, piece).await?;
+    }
+    Ok(())
 }
 
 /// One step of an answer that began before the request had been sent: whichever side has something. False at the end

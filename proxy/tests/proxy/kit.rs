@@ -286,6 +286,7 @@ pub(crate) struct Told {
     pub(crate) spills: AtomicUsize,
     pub(crate) open: AtomicUsize,
     pub(crate) tunnels: AtomicUsize,
+    pub(crate) pauses: AtomicUsize,
 }
 
 impl Signals for Told {
@@ -313,6 +314,10 @@ impl Observer for Told {
 
     fn connection_closed(&self) {
         self.open.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn accept_paused(&self) {
+        self.pauses.fetch_add(1, Ordering::SeqCst);
     }
 
     fn tunnel_opened(&self, _service: &str, _site: &str) {

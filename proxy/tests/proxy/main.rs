@@ -1,5 +1,7 @@
 //! The proxy over real sockets: raw origins that record the exact bytes they got, raw clients.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: an unwrap that fails fails the test")]
+
 mod drain;
 mod forwarding;
 mod hygiene;
