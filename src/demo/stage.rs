@@ -108,7 +108,7 @@ impl Stage {
             .map_err(io("the daemon"))?;
         self.daemon = Some(daemon);
         let deadline = Instant::now() + START;
-        while self.status().await.is_err() {
+        while self.call("GET", "/readyz".into(), None).await.is_err() {
             if Instant::now() > deadline {
                 let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
                 return Err(StageError::Daemon(format!("the daemon did not start; its log:\n{log}")));
