@@ -65,6 +65,7 @@ pub(crate) struct Wire {
     /// Origin side: the transport below holds bytes of its own (TLS records) that a flush could not send yet.
     unflushed: bool,
     received: u64,
+    sent: u64,
     /// Origin side: why the rest of the upload was given up.
     broken: Option<io::ErrorKind>,
     /// Told whenever `out` has become empty while reading.
@@ -83,6 +84,7 @@ impl Wire {
             hold: true,
             unflushed: false,
             received: 0,
+            sent: 0,
             broken: None,
             drained: Arc::new(Notify::new()),
             activity: None,
@@ -92,6 +94,11 @@ impl Wire {
     /// Bytes received since the last [`Wire::restart`].
     pub(crate) fn received(&self) -> u64 {
         self.received
+    }
+
+    /// Bytes the socket took since the last [`Wire::restart`].
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
     }
 
     /// Bytes that wait for the socket.
@@ -111,6 +118,7 @@ impl Wire {
     /// Begins a new exchange on a kept connection.
     pub(crate) fn restart(&mut self) {
         self.received = 0;
+        self.sent = 0;
     }
 
     /// Gives back bytes that were read too far.
@@ -153,7 +161,8 @@ impl Wire {
             Transport::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
             Transport::Tls(tls) => Pin::new(tls.as_mut()).poll_write(cx, buf),
         };
-        if matches!(result, Poll::Ready(Ok(n)) if n > 0) {
+        if let Poll::Ready(Ok(n)) = result {
+            self.sent = self.sent.saturating_add(n as u64);
             self.touch();
         }
         result
@@ -389,6 +398,7 @@ mod tests {
         let mut answer = [0; 6];
         wire.read_exact(&mut answer).await.expect("the answer is heard although the upload is stuck");
         assert_eq!((&answer, wire.received()), (b"answer", 6));
+        assert_eq!(wire.sent(), (written - wire.queued()) as u64);
         let reading = tokio::spawn(async move {
             let mut seen = vec![0; written];
             far.read_exact(&mut seen).await.expect("arrived");

@@ -19,6 +19,9 @@ use crate::page::Refusal;
 use crate::stream::{Side, Transport, Wire};
 use crate::target::Target;
 
+/// Interim answers (100, 102, 103) to one request, beyond which an origin is taken to be broken.
+const INTERIM_MAX: usize = 32;
+
 /// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -160,8 +163,11 @@ pub(crate) async fn ask(
         .map_err(|_| Failed::unsent(Fault::BadResponse))?;
     let mut origin = OriginSession::new(stream);
     let failed = |fault, answered| Failed { fault, sent: true, answered, reused };
-    origin.write_request_header(head).await.map_err(|_| failed(Fault::Reset, false))?;
-    loop {
+    if origin.write_request_header(head).await.is_err() {
+        let sent = wire(&origin).is_none_or(|wire| wire.sent() > 0);
+        return Err(Failed { sent, ..failed(Fault::Reset, false) });
+    }
+    for _ in 0..INTERIM_MAX {
         let head = read_head(request, session, &mut origin, upload).await;
         if let Err(fault) = head {
             return Err(failed(fault, received(&origin)));
@@ -178,6 +184,7 @@ pub(crate) async fn ask(
             None => return Err(failed(Fault::BadResponse, true)),
         }
     }
+    Err(failed(Fault::BadResponse, true))
 }
 
 /// Waits for the next response head, and sends the body of the request meanwhile.

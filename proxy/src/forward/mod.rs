@@ -300,6 +300,9 @@ impl<'a> Course<'a> {
     ) -> Result<(), Refusal> {
         self.last = failed.fault.page();
         self.retry = None;
+        if failed.reused {
+            self.stale = Some(Arc::clone(&step.target));
+        }
         if !failed.sent {
             self.retry = Some(RetryReason::Connect);
             return Ok(());
@@ -316,13 +319,11 @@ impl<'a> Course<'a> {
         }
         if self.died_once || !request.service.budget.withdraw() {
             self.attempts_left = 0;
+            self.stale = None;
             return Ok(());
         }
         self.died_once = true;
         self.retry = Some(RetryReason::Died);
-        if failed.reused {
-            self.stale = Some(Arc::clone(&step.target));
-        }
         Ok(())
     }
 }

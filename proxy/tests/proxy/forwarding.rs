@@ -422,3 +422,33 @@ async fn an_answer_that_is_not_http_is_502() {
     let unasked = "GET /101 HTTP/1.1\r\nHost: app.test\r\n\r\n";
     assert_eq!(edge.ask(unasked).await.reason(), (502, "bad-response"));
 }
+
+#[tokio::test]
+async fn interim_answers_are_passed_on_and_bounded() {
+    let origin = Origin::replying(|head, _| {
+        let count = if head.starts_with("GET /endless") { 100 } else { 2 };
+        let mut answer = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(count).into_bytes();
+        answer.extend(ok("final"));
+        answer
+    })
+    .await;
+    let edge = Edge::new(service(&[origin.addr])).await;
+    let mut client = edge.client().await;
+    client.send(GET).await;
+    for _ in 0..2 {
+        let interim = client.response().await.unwrap();
+        assert_eq!((interim.status, interim.field("link")), (103, Some("</a>")));
+    }
+    assert_eq!(client.response().await.unwrap().text(), "final");
+    // A client of HTTP/1.0 does not know interim answers.
+    assert_eq!(edge.ask("GET / HTTP/1.0\r\nHost: app.test\r\n\r\n").await.text(), "final");
+    let mut client = edge.client().await;
+    client.send("GET /endless HTTP/1.1\r\nHost: app.test\r\n\r\n").await;
+    let last = loop {
+        let answer = client.response().await.unwrap();
+        if answer.status >= 200 {
+            break answer;
+        }
+    };
+    assert_eq!(last.reason(), (502, "bad-response"));
+}
