@@ -7,6 +7,7 @@
 //! - when the active site has nothing left, `spill` may allow the next read-ready site.
 
 mod attempt;
+mod course;
 mod headers;
 mod relay;
 
@@ -20,17 +21,16 @@ use pingora_core::protocols::http::v1::server::HttpSession;
 use tokio::sync::watch;
 
 use crate::accept::Phase;
-use crate::clock::now_ms;
 use crate::connection::linger;
 use crate::head::{Facts, Framing};
-use crate::observe::{Finished, RetryReason, Signal};
+use crate::observe::{Finished, Signal};
 use crate::page::Refusal;
-use crate::select::{Tried, pick};
 use crate::target::Target;
-use crate::view::{ServiceView, SiteView, Spill};
+use crate::view::{ServiceView, SiteView};
 use crate::{Shared, tunnel};
 
 pub(crate) use attempt::{Failed, Fault, Upload, connect};
+pub(crate) use course::{Course, Step};
 pub(crate) use headers::{RequestId, for_origin};
 pub(crate) use relay::run as relay;
 
@@ -172,159 +172,6 @@ impl Request<'_> {
                 tracing::info!(origin = %target.name(), site = %site.site, kind = kind.as_str(), "origin ejected");
             }
         }
-    }
-
-    /// Whether `spill` allows this request at another site now.
-    fn may_spill(&self, nothing_sent: bool) -> bool {
-        match self.service.spill {
-            Spill::Never => false,
-            Spill::Safe => self.client.facts.is_safe(),
-            Spill::Any => self.client.facts.is_safe() || nothing_sent,
-        }
-    }
-}
-
-/// Where a request is in its tries. Shared by plain requests and upgrades.
-pub(crate) struct Course<'a> {
-    active: &'a SiteView,
-    /// The site tried now.
-    pub(crate) site: &'a SiteView,
-    pub(crate) tried: Tried,
-    attempts_left: u32,
-    died_once: bool,
-    nothing_sent: bool,
-    /// The origin whose reused connection turned out to be dead: a fresh one is worth a try if nothing else is left.
-    stale: Option<Arc<Target>>,
-    stale_used: bool,
-    /// Why the next try is a retry.
-    retry: Option<RetryReason>,
-    last: Refusal,
-}
-
-/// The next try.
-pub(crate) struct Step {
-    pub(crate) target: Arc<Target>,
-    /// Only a new connection will do.
-    pub(crate) fresh: bool,
-}
-
-impl<'a> Course<'a> {
-    pub(crate) fn new(service: &ServiceView, active: &'a SiteView) -> Self {
-        Self {
-            active,
-            site: active,
-            tried: Tried::default(),
-            attempts_left: service.settings.attempts_max.clamp(1, 7),
-            died_once: false,
-            nothing_sent: true,
-            stale: None,
-            stale_used: false,
-            retry: None,
-            last: Refusal::NO_ORIGIN,
-        }
-    }
-
-    pub(crate) fn spilled(&self) -> bool {
-        !std::ptr::eq(self.site, self.active)
-    }
-
-    /// The next origin to try, or why there is none.
-    pub(crate) fn next(&mut self, request: &Request<'a>) -> Result<Step, Refusal> {
-        let step = self.within_site();
-        if step.is_some()
-            && let Some(reason) = self.retry.take()
-        {
-            request.shared.observer.retry(&request.service.name, reason);
-        }
-        step.or_else(|| self.spill(request)).ok_or(self.last)
-    }
-
-    fn within_site(&mut self) -> Option<Step> {
-        if self.attempts_left > 0
-            && !self.tried.is_full()
-            && let Some(target) = self.pick(self.site)
-        {
-            self.attempts_left -= 1;
-            return Some(Step { target, fresh: false });
-        }
-        if self.stale.is_none() || std::mem::replace(&mut self.stale_used, true) {
-            return None;
-        }
-        if self.retry.is_some() {
-            self.retry = Some(RetryReason::Stale);
-        }
-        self.stale.take().map(|target| Step { target, fresh: true })
-    }
-
-    /// An origin agreed to leave HTTP: the request is over, its tunnel begins.
-    pub(crate) fn switched(&self, request: &Request<'_>, target: &Target, started: Instant) {
-        target.note_success(now_ms());
-        let outcome = Outcome {
-            code: 101,
-            site: Some(Arc::clone(&self.site.site)),
-            spilled: self.spilled(),
-            intact: true,
-        };
-        finish(request.shared, &request.service.name, started, &outcome);
-    }
-
-    fn pick(&mut self, site: &SiteView) -> Option<Arc<Target>> {
-        let index = pick(site, &self.tried, now_ms(), |n| fastrand::usize(..n))?;
-        let target = Arc::clone(&site.origins[index].target);
-        self.tried.add(target.id());
-        Some(target)
-    }
-
-    /// One try at the next site that may be read from.
-    fn spill(&mut self, request: &Request<'a>) -> Option<Step> {
-        if self.spilled() || !request.may_spill(self.nothing_sent) {
-            return None;
-        }
-        for site in &request.service.spill_sites {
-            if let Some(target) = self.pick(site) {
-                request.shared.observer.spill(&request.service.name, &self.active.site, &site.site);
-                self.site = site;
-                self.attempts_left = 0;
-                return Some(Step { target, fresh: false });
-            }
-        }
-        None
-    }
-
-    /// Takes a failure in. Fails with the page for the client when no other try is allowed.
-    pub(crate) fn failed(
-        &mut self,
-        request: &Request<'_>,
-        step: &Step,
-        failed: &Failed,
-    ) -> Result<(), Refusal> {
-        self.last = failed.fault.page();
-        self.retry = None;
-        if failed.reused {
-            self.stale = Some(Arc::clone(&step.target));
-        }
-        if !failed.sent {
-            self.retry = Some(RetryReason::Connect);
-            return Ok(());
-        }
-        self.nothing_sent = false;
-        if failed.answered || !request.client.facts.is_safe() {
-            return Err(self.last);
-        }
-        if failed.fault == Fault::Silent {
-            // It may still be at work: within the site nobody is asked twice, another site may be.
-            self.attempts_left = 0;
-            self.stale = None;
-            return Ok(());
-        }
-        if self.died_once || !request.service.budget.withdraw() {
-            self.attempts_left = 0;
-            self.stale = None;
-            return Ok(());
-        }
-        self.died_once = true;
-        self.retry = Some(RetryReason::Died);
-        Ok(())
     }
 }
 
