@@ -2,6 +2,28 @@
 //!
 //! [`outlook`] is the one place that knows the rules of automatic moves: [`step`](crate::step::step) acts on it and
 //! [`explain`](crate::explain::explain) tells it, so that what is said is what is done.
+//!
+//! The conditions of a group; every arrow is a write that the store has answered. `[..]` needs a person.
+//!
+//! ```text
+//!   undecided --- first round, stateless -------> SETTLED <--------------------------------------+
+//!       |                                         |    ^                                         |
+//!       +-------------- [switch] -----------------+    | active site fit again                   |
+//!                                                 |    |                                         |
+//!                                active site lost v    |                                         |
+//!              no target                       WAITING for failover_after, for proof             |
+//!   FAIL STATIC <------------------------------   |                                              |
+//!   stays, keeps  ----------------------------->  |                                              |
+//!   looking        a target is proven             |                                              |
+//!                                                 +-- confirm mode --> PROPOSED -- [confirm] --+ |
+//!                                                 +-- no fence ------> FROZEN  -- [switch] ----+ |
+//!                                                 +-- too many ------> FROZEN  -- [unfreeze] --+ |
+//!                                                 |                                            | |
+//!                                                 v                                            v |
+//!                                              AWAY: settled at another site, the lost one latched
+//!                                                 |                                              |
+//!                                                 +-- [failback], or automatic after a while ----+
+//! ```
 
 use std::time::Duration;
 
@@ -46,7 +68,7 @@ pub enum Bar {
     FailoverAfter {
         left: Duration,
     },
-    /// The target became fit only now, and the active site has not been seen to fail since: both may be coming back.
+    /// The active site has not been seen to fail since the target became fit, or passed just now: it may be back.
     LossUnconfirmed {
         to: SiteId,
     },

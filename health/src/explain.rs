@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::decide::{self, Bar, Outlook};
-use crate::fit;
+use crate::decide::{self, Bar, Hindrance, Outlook};
+use crate::fit::{self, Obstacle};
 use crate::fleet::{Fleet, Mode};
 use crate::id::{GroupId, Name, SiteId};
 use crate::state::State;
@@ -118,7 +118,7 @@ fn notes(fleet: &Fleet, state: &State, id: GroupId, now: Now, outlook: &Outlook)
         let no_target = |bar: &Bar| matches!(bar, Bar::Candidate { .. } | Bar::NoOtherSite);
         if own.unfit_since.is_some() && told.iter().any(no_target) {
             notes.push(format!(
-                "no other site can take over: traffic stays at `{site}`, and every origin there is tried whatever \
+                "no other site can take over now: traffic stays at `{site}`, and every origin there is tried whatever \
                  its health (fail static)"
             ));
         }
@@ -130,14 +130,18 @@ fn notes(fleet: &Fleet, state: &State, id: GroupId, now: Now, outlook: &Outlook)
     for bar in decide::standing_bars(state, own, now).iter().filter(|bar| !told.contains(bar)) {
         notes.push(format!("no automatic move now: {}", stops::stop(fleet, state, id, bar).text));
     }
-    if !own.durable.latched.is_empty() {
-        let sites: Vec<_> = own.durable.latched.iter().map(|site| format!("`{site}`")).collect();
+    let told_of = |site: &Name, wanted: &Hindrance| {
+        told.iter().any(|bar| {
+            matches!(bar, Bar::Candidate { site: of, hindrance } if fleet.site(*of).name == *site && hindrance == wanted)
+        })
+    };
+    for site in own.durable.latched.iter().filter(|site| !told_of(site, &Hindrance::Latched)) {
         notes.push(format!(
-            "return latch: no automatic failover to {} before `tidegate ack {name} --reason WHY`",
-            sites.join(", ")
+            "return latch: no automatic failover to `{site}` before `tidegate ack {name} --reason WHY`"
         ));
     }
-    for site in &own.durable.diverged {
+    let forked = Hindrance::Obstacle(Obstacle::Diverged);
+    for site in own.durable.diverged.iter().filter(|site| !told_of(site, &forked)) {
         notes.push(format!(
             "`{site}` is diverged: its data may have forked while `{name}` lived elsewhere; nothing moves there \
              without `--override diverged`"

@@ -92,10 +92,8 @@ impl fmt::Display for Obstacle {
                 write!(f, "{up} of {of} origins of critical service `{service}` are up, {needed} needed")
             }
             Self::OriginsUnknown { service, unknown } => {
-                write!(
-                    f,
-                    "{unknown} origins of critical service `{service}` have no complete round of probes yet"
-                )
+                let s = if *unknown == 1 { "" } else { "s" };
+                write!(f, "{unknown} origin{s} of critical service `{service}` not known yet")
             }
             Self::CapabilityMissing(name) => {
                 write!(f, "the site does not provide the required capability `{name}`")

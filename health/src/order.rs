@@ -258,7 +258,7 @@ fn switch_to(fleet: &Fleet, state: &State, order: &Order, to: SiteId, kind: Swit
 }
 
 /// Every rule that stands against a person's move of `group` to `to`.
-fn rules_against(fleet: &Fleet, state: &State, group: GroupId, to: SiteId) -> Vec<(Rule, String)> {
+pub(crate) fn rules_against(fleet: &Fleet, state: &State, group: GroupId, to: SiteId) -> Vec<(Rule, String)> {
     let own = state.group(group);
     let mut against: Vec<_> = own
         .fitness_at(fleet.group(group), to)
@@ -298,8 +298,12 @@ fn overridable(group: &str, site: &str, order: &Order, missing: &[&(Rule, String
         Verb::Confirm => format!("confirm {group}"),
         _ => format!("switch {group} {site}"),
     };
-    let overrides: String = overrides.iter().map(|rule| format!(" --override {rule}")).collect();
-    let next = format!("to do it all the same: tidegate {command}{overrides} --reason WHY");
+    let next = format!("to do it all the same: tidegate {command}{} --reason WHY", flags(&overrides));
     let message = format!("`{site}`: {}", messages.join("; "));
     Refusal::new(missing[0].0.label(), message, next)
+}
+
+/// Rules as they are overridden on the command line.
+pub(crate) fn flags(rules: &BTreeSet<Rule>) -> String {
+    rules.iter().map(|rule| format!(" --override {rule}")).collect()
 }

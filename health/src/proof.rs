@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::fit::Obstacle;
-use crate::fleet::{Fleet, Group, Service};
+use crate::fleet::{Fleet, Group, Mode, Service};
 use crate::hysteresis::Health;
 use crate::id::{GroupId, SiteId};
 use crate::state::{OriginState, State};
@@ -30,13 +30,15 @@ pub(crate) fn still_lost(fleet: &Fleet, state: &State, id: GroupId, active: Site
     let (group, own) = (fleet.group(id), state.group(id));
     let fit_since = group.sites.iter().position(|site| *site == to).and_then(|i| own.fit_since[i]);
     let after = fit_since.max(Some(state.connected));
+    // A person is not to be paged anew for every single pass of a dying site.
+    let by_itself = group.mode == Mode::Automatic;
     let not_by_probes =
         |it: &Obstacle| !matches!(it, Obstacle::OriginsDown { .. } | Obstacle::OriginsUnknown { .. });
     own.fitness_at(group, active).obstacles().iter().any(not_by_probes)
         || critical(fleet, group).any(|service| {
             let origins = service.origins_at(active).iter().map(|id| state.origin(*id));
             let failing = |it: &&OriginState| {
-                it.evidence() == Health::Down && it.failed >= after && !it.hysteresis.passing()
+                it.evidence() == Health::Down && it.failed >= after && !(by_itself && it.hysteresis.passing())
             };
             origins.clone().count() - origins.clone().filter(failing).count() < service.min_up as usize
         })

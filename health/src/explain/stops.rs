@@ -9,6 +9,7 @@ use crate::explain::{Stop, text};
 use crate::fit::Obstacle;
 use crate::fleet::Fleet;
 use crate::id::{GroupId, SiteId};
+use crate::order;
 use crate::state::State;
 
 type Told = (&'static str, String, Option<String>);
@@ -17,12 +18,9 @@ type Told = (&'static str, String, Option<String>);
 pub(crate) fn confirmation(fleet: &Fleet, state: &State, id: GroupId, to: SiteId) -> Stop {
     let (group, site) = (fleet.group(id), &fleet.site(to).name);
     let ready = format!("everything is ready to move to `{site}`; mode is confirm, so a person has to agree");
-    let (text, rule) = if group.is_stateless() {
-        (ready, "")
-    } else {
-        (format!("{ready}; {}", unfenced(fleet, state, id)), " --override no-fence")
-    };
-    let next = format!("tidegate confirm {}{rule} --reason WHY", group.name);
+    let text =
+        if group.is_stateless() { ready } else { format!("{ready}; first {}", unfenced(fleet, state, id)) };
+    let next = command(fleet, state, id, "confirm", to);
     Stop { label: "confirmation".into(), text, next: Some(next) }
 }
 
@@ -37,19 +35,18 @@ pub(crate) fn freezing(fleet: &Fleet, state: &State, id: GroupId, cause: FreezeC
     Stop {
         label: cause.label().into(),
         text: format!("`{site}` is ready, but the group may not move by itself and is being frozen: {why}"),
-        next: Some(switch_command(fleet, id, site)),
+        next: Some(command(fleet, state, id, "switch", to)),
     }
 }
 
 pub(crate) fn stop(fleet: &Fleet, state: &State, id: GroupId, bar: &Bar) -> Stop {
-    let name = &fleet.group(id).name;
     let site_name = |site: &SiteId| &fleet.site(*site).name;
-    let home = |site: &SiteId| way_home(fleet, id, *site);
+    let home = |site: &SiteId| way_home(fleet, state, id, *site);
     let (label, text, next): Told = match bar {
         Bar::Undecided => (
             "undecided",
             "nobody has said where the group lives, and the configuration lets only a person say so".into(),
-            Some(format!("tidegate switch {name} SITE --reason WHY")),
+            Some(anywhere(fleet, state, id)),
         ),
         Bar::FirstRound => (
             "first-round",
@@ -59,12 +56,12 @@ pub(crate) fn stop(fleet: &Fleet, state: &State, id: GroupId, bar: &Bar) -> Stop
         Bar::FailoverAfter { left } => (
             "failover-after",
             format!("the active site has to stay unfit for another {} (failover_after)", text(*left)),
-            Some(format!("wait, or {}", switch_command(fleet, id, "SITE"))),
+            Some(format!("wait, or {}", anywhere(fleet, state, id))),
         ),
         Bar::LossUnconfirmed { to } => (
             "loss-unconfirmed",
             format!(
-                "`{}` became fit only now; the active site may be coming back, too, and has to fail once more",
+                "`{}` could take over, but the active site may be coming back: it has to fail once more",
                 site_name(to)
             ),
             Some("wait for its next probe".into()),
@@ -95,7 +92,7 @@ pub(crate) fn stop(fleet: &Fleet, state: &State, id: GroupId, bar: &Bar) -> Stop
             "the group has no other site".into(),
             Some("repair the active site; give the group a second site in the configuration".into()),
         ),
-        Bar::Candidate { site, hindrance } => candidate(fleet, id, site_name(site), hindrance),
+        Bar::Candidate { site, hindrance } => candidate(fleet, state, id, *site, hindrance),
         Bar::FailbackManual { site } => (
             "failback-manual",
             format!("preferred site `{}` is fit, and the way home is a person's decision", site_name(site)),
@@ -117,7 +114,7 @@ pub(crate) fn stop(fleet: &Fleet, state: &State, id: GroupId, bar: &Bar) -> Stop
         Bar::MinimumStay { left } => (
             "minimum-stay",
             format!("the group stays here for at least another {} (minimum stay)", text(*left)),
-            Some(format!("wait, or {}", switch_command(fleet, id, "SITE"))),
+            Some(format!("wait, or {}", anywhere(fleet, state, id))),
         ),
     };
     Stop { label: label.into(), text, next }
@@ -125,7 +122,7 @@ pub(crate) fn stop(fleet: &Fleet, state: &State, id: GroupId, bar: &Bar) -> Stop
 
 fn frozen(fleet: &Fleet, state: &State, id: GroupId, freeze: &Freeze) -> Told {
     let name = &fleet.group(id).name;
-    let switch = switch_command(fleet, id, "SITE");
+    let switch = anywhere(fleet, state, id);
     let next = match freeze.cause {
         // Lifting the freeze alone would freeze it again at once.
         FreezeCause::NoFence => {
@@ -134,7 +131,12 @@ fn frozen(fleet: &Fleet, state: &State, id: GroupId, freeze: &Freeze) -> Told {
                 unfenced(fleet, state, id)
             )
         }
-        FreezeCause::Operator | FreezeCause::TooManySwitches => {
+        FreezeCause::TooManySwitches => {
+            format!(
+                "find out why it went back and forth, then tidegate unfreeze {name} --reason WHY, or move it by hand: {switch}"
+            )
+        }
+        FreezeCause::Operator => {
             format!("tidegate unfreeze {name} --reason WHY, or move it by hand: {switch}")
         }
     };
@@ -142,17 +144,18 @@ fn frozen(fleet: &Fleet, state: &State, id: GroupId, freeze: &Freeze) -> Told {
     ("frozen", text, Some(next))
 }
 
-fn candidate(fleet: &Fleet, id: GroupId, site: &str, hindrance: &Hindrance) -> Told {
-    let group = &fleet.group(id).name;
+fn candidate(fleet: &Fleet, state: &State, id: GroupId, to: SiteId, hindrance: &Hindrance) -> Told {
+    let (group, site) = (&fleet.group(id).name, &fleet.site(to).name);
+    let switch = command(fleet, state, id, "switch", to);
     match hindrance {
         Hindrance::Obstacle(obstacle) => {
-            let (label, text) = (obstacle.label(), format!("`{site}` cannot take over: {obstacle}"));
-            (label, text, Some(remedy(group, site, obstacle)))
+            let text = format!("`{site}` cannot take over: {obstacle}");
+            (obstacle.label(), text, Some(remedy(site, &switch, obstacle)))
         }
         Hindrance::Latched => (
             "latched",
             format!("`{site}` cannot take over: it was active since the last acknowledgement (return latch)"),
-            Some(format!("tidegate ack {group} --reason WHY, or {}", switch_command(fleet, id, site))),
+            Some(format!("tidegate ack {group} --reason WHY, or {switch}")),
         ),
         Hindrance::NotProven => (
             "not-proven",
@@ -164,8 +167,7 @@ fn candidate(fleet: &Fleet, id: GroupId, site: &str, hindrance: &Hindrance) -> T
     }
 }
 
-fn remedy(group: &str, site: &str, obstacle: &Obstacle) -> String {
-    let all_the_same = |rule: &str| format!("tidegate switch {group} {site} --override {rule} --reason WHY");
+fn remedy(site: &str, switch: &str, obstacle: &Obstacle) -> String {
     match obstacle {
         Obstacle::OriginsDown { of: 0, service, .. } => {
             format!("give service `{service}` origins at `{site}` in the configuration")
@@ -176,43 +178,43 @@ fn remedy(group: &str, site: &str, obstacle: &Obstacle) -> String {
         Obstacle::OriginsUnknown { .. } => "wait for its probes; `tidegate status` shows them".into(),
         Obstacle::CapabilityMissing(name) => {
             format!(
-                "if `{site}` does provide `{name}`, say so in the configuration; else {}",
-                all_the_same("unfit")
+                "if `{site}` does provide `{name}`, say so in the configuration; to go without it: {switch}"
             )
         }
         Obstacle::GateFailed(gate) | Obstacle::GateUnknown(gate) => {
-            format!("see what gate `{gate}` says at `{site}`; to go without it: {}", all_the_same("gate"))
+            format!("see what gate `{gate}` says at `{site}`; to go without it: {switch}")
         }
         Obstacle::FrontDoorLost => {
             format!("repair the published address of `{site}`: its origins are no use behind it")
         }
         Obstacle::Forbidden(rule) => {
-            format!(
-                "see why `{rule}` forbids `{site}`; to go there all the same: {}",
-                all_the_same("forbidden")
-            )
+            format!("see why `{rule}` forbids `{site}`; to go there all the same: {switch}")
         }
-        Obstacle::Diverged => {
-            format!("resync `{site}` from the active site, then {}", all_the_same("diverged"))
-        }
+        Obstacle::Diverged => format!("resync `{site}` from the active site, then {switch}"),
     }
 }
 
-/// The command that moves the group, with the rule that always stands against it.
-fn switch_command(fleet: &Fleet, id: GroupId, site: &str) -> String {
-    let group = fleet.group(id);
-    let rule = if group.is_stateless() { "" } else { " --override no-fence" };
-    format!("tidegate switch {} {site}{rule} --reason WHY", group.name)
+/// The command that moves the group to a site, with every rule that stands against it now.
+fn command(fleet: &Fleet, state: &State, id: GroupId, verb: &str, to: SiteId) -> String {
+    let rules = order::rules_against(fleet, state, id, to).into_iter().map(|(rule, _)| rule).collect();
+    let site = if verb == "switch" { format!(" {}", fleet.site(to).name) } else { String::new() };
+    format!("tidegate {verb} {}{site}{} --reason WHY", fleet.group(id).name, order::flags(&rules))
 }
 
 /// `failback` means the most preferred site; any other way home is a switch.
-fn way_home(fleet: &Fleet, id: GroupId, site: SiteId) -> String {
-    let group = fleet.group(id);
-    if group.sites[0] != site {
-        return switch_command(fleet, id, &fleet.site(site).name);
+fn way_home(fleet: &Fleet, state: &State, id: GroupId, site: SiteId) -> String {
+    let verb = if fleet.group(id).sites[0] == site { "failback" } else { "switch" };
+    command(fleet, state, id, verb, site)
+}
+
+/// The command that moves the group to the best other site; without one the reader has to choose.
+fn anywhere(fleet: &Fleet, state: &State, id: GroupId) -> String {
+    let (group, own) = (fleet.group(id), state.group(id));
+    let fit = |site: &&SiteId| own.active != Some(**site) && own.fitness_at(group, **site).is_fit();
+    match group.sites.iter().find(fit) {
+        Some(site) => command(fleet, state, id, "switch", *site),
+        None => format!("tidegate switch {} SITE --reason WHY", group.name),
     }
-    let rule = if group.is_stateless() { "" } else { " --override no-fence" };
-    format!("tidegate failback {}{rule} --reason WHY", group.name)
 }
 
 fn unfenced(fleet: &Fleet, state: &State, id: GroupId) -> String {
