@@ -74,3 +74,22 @@ fn what_was_seen_while_cut_off_is_no_proof_afterwards() {
     assert_eq!(world.site(), Some(MAIN), "{}", world.told());
     assert_eq!(world.events(EventKind::Recovered).len(), 1);
 }
+
+#[test]
+fn a_site_on_its_way_back_is_not_left_at_the_last_moment() {
+    // Probes come every 250 ms: the first of two passes before the failover is due, the second after it.
+    for (passes_for, expected) in [(ms(60_000), MAIN), (ms(200), DR)] {
+        let mut fleet = one();
+        fleet.groups[0].failover_after = ms(10_100);
+        let mut world = World::settled(fleet);
+        world.tick = ms(1);
+        world.set(MAIN, false);
+        world.run_until_true(secs(5), |world| !world.events(EventKind::Unfit).is_empty());
+        let back = world.at + secs(10);
+        world.script(MAIN, move |at| at >= back && at < back + passes_for);
+        world.run_until(back + ms(200));
+        assert_eq!((world.site(), world.stops()), (Some(MAIN), vec!["loss-unconfirmed".to_owned()]));
+        world.run(secs(30));
+        assert_eq!(world.site(), Some(expected), "{}", world.told());
+    }
+}

@@ -26,6 +26,17 @@ fn confirm_mode_proposes_once_and_waits() {
 }
 
 #[test]
+fn a_single_pass_of_a_dying_site_does_not_page_anew() {
+    let mut world = confirming();
+    let lost = world.at;
+    // At the fast pace, one probe of eight passes.
+    world.script(MAIN, move |at| (at - lost) > secs(20) && ((at - lost).as_millis() / 250).is_multiple_of(8));
+    world.run(secs(3600));
+    assert_eq!(world.events(EventKind::Proposed).len(), 1);
+    assert_eq!(world.state.group(GROUP).proposal, Some(DR));
+}
+
+#[test]
 fn a_proposal_is_withdrawn_when_the_active_site_recovers() {
     let mut world = confirming();
     world.set(MAIN, false);

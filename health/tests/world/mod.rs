@@ -12,6 +12,7 @@ mod probes;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+#[allow(unused_imports, reason = "likewise")]
 pub(crate) use build::{DR, GROUP, MAIN, Shape, THIRD, fleet, one, stateful};
 use probes::Probes;
 use tidegate_health::durable::{Decision, Durable, SwitchKind};
@@ -45,6 +46,9 @@ pub(crate) enum Store {
     Fails(&'static str),
 }
 
+/// Looks at every step that had an effect: the fleet, whether it was an order, the effects, the state, the time.
+pub(crate) type Watch = fn(&Fleet, bool, &[Effect], &State, Now);
+
 #[derive(Debug)]
 struct Write {
     due: Option<Duration>,
@@ -75,6 +79,9 @@ pub(crate) struct World {
     /// Every effect, in a word, for tables.
     pub(crate) trace: Vec<String>,
     orders: u64,
+    pub(crate) watch: Option<Watch>,
+    /// Every decision handed to the store: process, group and epoch, and site.
+    pub(crate) persisted: Vec<((Duration, GroupId), u64, Option<Name>)>,
 }
 
 impl World {
@@ -103,6 +110,8 @@ impl World {
             generations: 0,
             trace: Vec::new(),
             orders: 0,
+            watch: None,
+            persisted: Vec::new(),
         };
         world.see();
         world
@@ -143,17 +152,18 @@ impl World {
     pub(crate) fn run_until(&mut self, until: Duration) {
         loop {
             let write = self.writes.iter().filter_map(|write| write.due).min();
-            let next = [Some(self.next_tick), self.probes.next_due(), write].into_iter().flatten().min();
-            let next = next.expect("there is always a tick").max(self.at);
+            let (probe, origin) = self.probes.next_due().expect("there are origins");
+            let next = probe.min(self.next_tick).min(write.unwrap_or(Duration::MAX)).max(self.at);
             if next > until {
                 self.at = until;
                 return;
             }
             self.at = next;
-            if let Some((origin, started, failure)) = self.probes.finish(self.at) {
-                let started = Mono(started.saturating_sub(self.boot));
-                self.feed(Input::Observation { origin, started, failure });
-            } else if self.probes.start(self.at) {
+            if probe <= next {
+                if let Some((started, failure)) = self.probes.go_on(origin, next) {
+                    let started = Mono(started.saturating_sub(self.boot));
+                    self.feed(Input::Observation { origin, started, failure });
+                }
             } else if let Some(i) =
                 self.writes.iter().position(|write| write.due.is_some_and(|due| due <= next))
             {
@@ -198,9 +208,15 @@ impl World {
                 }
             }
             let now = self.now();
+            let ordered = matches!(input, Input::Order(_));
             let effects = step(&self.fleet, &mut self.state, input, now);
+            if let Some(watch) = self.watch.filter(|_| !effects.is_empty()) {
+                watch(&self.fleet, ordered, &effects, &self.state, now);
+            }
             for effect in &effects {
-                self.trace.push(brief(&self.fleet, effect));
+                if self.watch.is_none() {
+                    self.trace.push(brief(&self.fleet, effect));
+                }
                 inputs.extend(self.perform(effect));
             }
             all.extend(effects);
@@ -213,6 +229,10 @@ impl World {
             Effect::Persist { group, ticket, change } => {
                 let (group, ticket) = (*group, *ticket);
                 let (durable, event) = (change.0.clone(), change.1.clone());
+                if durable.epoch() > self.state.group(group).durable.epoch() {
+                    let site = durable.decision.as_ref().map(|decision| decision.site.clone());
+                    self.persisted.push(((self.boot, group), durable.epoch(), site));
+                }
                 if let Store::Fails(detail) = self.store {
                     return Some(Input::NotStored { group, ticket, detail: detail.into() });
                 }
@@ -248,6 +268,11 @@ impl World {
             });
         }
         self.writes.clear();
+    }
+
+    /// The tickets of the writes that the store has not answered.
+    pub(crate) fn tickets(&self) -> Vec<u64> {
+        self.writes.iter().map(|write| write.ticket).collect()
     }
 
     /// Writes that the store has not answered.

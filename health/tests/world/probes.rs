@@ -74,39 +74,37 @@ impl Probes {
         probe.again = probe.in_flight.is_some();
     }
 
-    pub(crate) fn next_due(&self) -> Option<Duration> {
-        let due = |probe: &Probe| probe.in_flight.as_ref().map_or(probe.next, |flight| flight.ends);
-        self.probes.iter().map(due).min()
-    }
-
-    /// One probe that has ended: whose, when it started, and why it failed.
-    pub(crate) fn finish(&mut self, at: Duration) -> Option<(OriginId, Duration, Option<Arc<str>>)> {
-        for (i, probe) in self.probes.iter_mut().enumerate() {
-            if let Some(flight) = probe.in_flight.take_if(|flight| flight.ends <= at) {
-                if std::mem::take(&mut probe.again) {
-                    probe.next = at;
-                }
-                return Some((
-                    OriginId(u32::try_from(i).expect("few origins")),
-                    flight.started,
-                    flight.failure,
-                ));
+    /// When the next thing happens, and to which probe.
+    pub(crate) fn next_due(&self) -> Option<(Duration, OriginId)> {
+        let (mut first, mut soonest) = (None, u128::MAX);
+        // A plain loop: this is what a simulation spends its time on.
+        for (i, probe) in self.probes.iter().enumerate() {
+            let due = match &probe.in_flight {
+                Some(flight) => flight.ends,
+                None => probe.next,
+            };
+            if due.as_nanos() < soonest {
+                soonest = due.as_nanos();
+                first = Some((due, OriginId(u32::try_from(i).expect("few origins"))));
             }
         }
-        None
+        first
     }
 
-    /// Starts one probe that is due, if any is.
-    pub(crate) fn start(&mut self, at: Duration) -> bool {
-        let Some(probe) = self.probes.iter_mut().find(|probe| probe.in_flight.is_none() && probe.next <= at)
-        else {
-            return false;
-        };
+    /// What is due happens: a probe starts, or it ends and says when it started and why it failed.
+    pub(crate) fn go_on(&mut self, origin: OriginId, at: Duration) -> Option<(Duration, Option<Arc<str>>)> {
+        let probe = &mut self.probes[origin.index()];
+        if let Some(flight) = probe.in_flight.take() {
+            if std::mem::take(&mut probe.again) {
+                probe.next = at;
+            }
+            return Some((flight.started, flight.failure));
+        }
         let failure = (!(probe.script)(at)).then(|| Arc::from("refused"));
         probe.started = Some(at);
         probe.next = at + probe.interval();
         probe.in_flight = Some(InFlight { started: at, ends: at + probe.latency, failure });
-        true
+        None
     }
 
     pub(crate) fn overslept(&mut self, at: Duration) {

@@ -1,0 +1,320 @@
+//! Random fleets, outages, flaps, stalls, store failures, restarts and orders, with rules that must hold at every step.
+//!
+//! A run is a function of its seed. A failure prints the seed; `TIDEGATE_SEED=n cargo test --test simulation` plays
+//! that one run alone, and `TIDEGATE_SEEDS=n` plays another number of them.
+
+mod world;
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fastrand::Rng;
+use tidegate_health::durable::{Durable, SwitchKind};
+use tidegate_health::event::{Event, EventKind};
+use tidegate_health::fit::Fitness;
+use tidegate_health::fleet::{Data, Failback, FirstStart, Fleet, Mode, SwitchLimit};
+use tidegate_health::hysteresis::Health;
+use tidegate_health::id::{GroupId, SiteId};
+use tidegate_health::order::{Rule, Verb};
+use tidegate_health::state::{Isolation, State, Verdict};
+use tidegate_health::step::{Effect, Fact};
+use tidegate_health::time::Now;
+use world::{Shape, Store, World, fleet, ms, secs};
+
+const SEEDS: u64 = 2_000;
+/// Things that happen in one run.
+const TURNS: usize = 40;
+
+#[test]
+fn the_rules_hold_whatever_happens() {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let seeds = match number("TIDEGATE_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("TIDEGATE_SEEDS").unwrap_or(SEEDS),
+    };
+    let next = AtomicU64::new(seeds.start);
+    let met = Mutex::new(Met::default());
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if !seeds.contains(&seed) {
+                        return;
+                    }
+                    let run = catch_unwind(AssertUnwindSafe(|| play(seed)));
+                    let new = run.unwrap_or_else(|panic| {
+                        eprintln!("TIDEGATE_SEED={seed} fails");
+                        resume_unwind(panic)
+                    });
+                    met.lock().expect("no worker panics with the lock").add(&new);
+                }
+            });
+        }
+    });
+    let met = met.into_inner().expect("no worker panics with the lock");
+    if seeds.end - seeds.start >= SEEDS {
+        // A simulation in which nothing happens proves nothing.
+        assert!(met.enough(), "too little happened: {met:?}");
+    }
+}
+
+/// What a run came across.
+#[derive(Clone, Debug, Default)]
+struct Met {
+    failovers: usize,
+    failbacks: usize,
+    freezes: usize,
+    proposals: usize,
+    not_stored: usize,
+    stalls: usize,
+    restarts: usize,
+}
+
+impl Met {
+    fn add(&mut self, new: &Self) {
+        self.failovers += new.failovers;
+        self.failbacks += new.failbacks;
+        self.freezes += new.freezes;
+        self.proposals += new.proposals;
+        self.not_stored += new.not_stored;
+        self.stalls += new.stalls;
+        self.restarts += new.restarts;
+    }
+
+    fn enough(&self) -> bool {
+        let counts =
+            [self.failovers, self.failbacks, self.freezes, self.proposals, self.not_stored, self.stalls];
+        counts.into_iter().chain([self.restarts]).all(|count| count >= 100)
+    }
+}
+
+fn play(seed: u64) -> Met {
+    let mut rng = Rng::with_seed(seed);
+    let mut world = World::new(random_fleet(&mut rng));
+    world.tick = ms(500);
+    world.watch = Some(hold);
+    let mut met = Met::default();
+    for _ in 0..TURNS {
+        met.restarts += usize::from(turn(&mut rng, &mut world));
+        world.run(ms(rng.u64(0..5_000)));
+    }
+    let count = |kind: EventKind| world.events(kind).len();
+    met.failovers = count(EventKind::Failover);
+    met.failbacks = count(EventKind::Failback);
+    met.freezes = count(EventKind::Frozen);
+    met.proposals = count(EventKind::Proposed);
+    met.not_stored = count(EventKind::NotStored);
+    met.stalls = count(EventKind::Stalled);
+    history_holds(&world);
+    met
+}
+
+fn random_fleet(rng: &mut Rng) -> Fleet {
+    let shape = Shape {
+        groups: rng.u16(1..=2),
+        sites: rng.u16(1..=4),
+        services: rng.u16(1..=2),
+        origins: rng.u32(1..=2),
+    };
+    let mut fleet = fleet(shape);
+    if rng.u8(..10) == 0 {
+        fleet.first_start = FirstStart::Undecided;
+    }
+    for group in &mut fleet.groups {
+        group.data = match rng.u8(..4) {
+            0 => Data::Stateful,
+            1 => Data::Stateless { failback: Failback::Manual },
+            _ => Data::Stateless { failback: Failback::Automatic { after: secs(rng.u64(0..20)) } },
+        };
+        group.mode = if rng.u8(..4) == 0 { Mode::Confirm } else { Mode::Automatic };
+        group.failover_after = ms(rng.u64(0..3_000));
+        group.minimum_stay = secs(rng.u64(0..20));
+        group.switch_limit = SwitchLimit { count: rng.u32(0..4), window: secs(rng.u64(20..300)) };
+    }
+    for service in &mut fleet.services {
+        service.critical = rng.u8(..5) > 0;
+        service.min_up = rng.u32(1..=shape.origins);
+    }
+    for origin in &mut fleet.origins {
+        origin.thresholds.fall = rng.u32(1..=3);
+        origin.thresholds.rise = rng.u32(1..=3);
+    }
+    fleet
+}
+
+/// Something happens. Returns whether it was a restart.
+fn turn(rng: &mut Rng, world: &mut World) -> bool {
+    let site = SiteId(rng.u16(..u16::try_from(world.fleet.sites.len()).expect("few sites")));
+    let group = GroupId(rng.u16(..u16::try_from(world.fleet.groups.len()).expect("few groups")));
+    match rng.u8(..24) {
+        0..=4 => world.set(site, false),
+        5..=9 => world.set(site, true),
+        10 => {
+            let period = rng.u64(200..5_000);
+            world.script(site, move |at| (at.as_millis() as u64 / period).is_multiple_of(2));
+        }
+        11 => {
+            for origin in world.fleet.origin_ids().collect::<Vec<_>>() {
+                let up = rng.bool();
+                world.probes.script(origin, move |_| up);
+                world.probes.latency(origin, ms(rng.u64(0..400)));
+            }
+        }
+        12 => world.stall(ms(rng.u64(100..10_000))),
+        13 => {
+            world.restart();
+            return true;
+        }
+        14 => {
+            world.store = match rng.u8(..4) {
+                0 => Store::Never,
+                1 => Store::Fails("disk full"),
+                2 => Store::After(ms(rng.u64(0..3_000))),
+                _ => Store::AtOnce,
+            };
+        }
+        15 => {
+            world.release(if rng.bool() { None } else { Some("gave up") });
+            world.store = Store::AtOnce;
+        }
+        16 => world.fact(random_fact(rng, group, site)),
+        17 => world.fact(Fact::Isolation(None)),
+        _ => {
+            let verb = match rng.u8(..8) {
+                0..=1 => Verb::Switch { to: site },
+                2 => Verb::Failback,
+                3 => Verb::Ack,
+                4 => Verb::Freeze,
+                5 => Verb::Unfreeze,
+                _ => Verb::Confirm,
+            };
+            let overrides: Vec<_> = Rule::ALL.into_iter().filter(|_| rng.bool()).collect();
+            world.send_to(group, verb, &overrides);
+        }
+    }
+    false
+}
+
+fn random_fact(rng: &mut Rng, group: GroupId, site: SiteId) -> Fact {
+    match rng.u8(..4) {
+        0 => Fact::Isolation(Some(match rng.u8(..3) {
+            0 => Isolation::Isolated,
+            1 => Isolation::Unknown,
+            _ => Isolation::Connected,
+        })),
+        1 => {
+            let verdict = match rng.u8(..3) {
+                0 => Verdict::Fail,
+                1 => Verdict::Unknown,
+                _ => Verdict::Pass,
+            };
+            Fact::Gate { group, site, gate: "replica".into(), verdict }
+        }
+        2 => Fact::FrontDoor { site, reachable: rng.u8(..3) > 0 },
+        _ => Fact::Forbidden { group, site, rule: "upgrade".into(), holds: rng.u8(..3) == 0 },
+    }
+}
+
+/// What must hold after every step.
+fn hold(fleet: &Fleet, ordered: bool, effects: &[Effect], after: &State, now: Now) {
+    for effect in effects {
+        let Effect::Persist { group, change, .. } = effect else { continue };
+        let (next, event) = (&change.0, &change.1);
+        let current = &after.group(*group).durable;
+        if next.epoch() != current.epoch() {
+            assert!(next.epoch() > current.epoch(), "an epoch shrank: {event:?}");
+        } else {
+            assert_eq!(next.decision, current.decision, "a decision changed without an epoch");
+        }
+        if &*event.actor == "tidegate" && event.to.is_some() {
+            moves_by_itself(fleet, after, *group, current, event, now);
+        }
+        if ordered {
+            continue;
+        }
+        assert_eq!(&*event.actor, "tidegate", "only an order is an operator's doing");
+        assert!(current.freeze.is_none(), "a frozen group acts");
+    }
+    for id in fleet.group_ids() {
+        let own = after.group(id);
+        if let Some(to) = own.proposal {
+            assert_eq!(fleet.group(id).mode, Mode::Confirm);
+            assert!(own.fitness_at(fleet.group(id), to).is_fit(), "an unfit site is proposed");
+        }
+    }
+}
+
+/// The rules of a move that nobody ordered.
+fn moves_by_itself(fleet: &Fleet, state: &State, id: GroupId, current: &Durable, event: &Event, now: Now) {
+    let (group, own) = (fleet.group(id), state.group(id));
+    let to = event.to.as_deref().and_then(|to| fleet.site_named(to)).expect("a site of the fleet");
+    assert!(group.is_stateless(), "a group that shares data moved by itself: {event:?}");
+    assert!(current.freeze.is_none(), "a frozen group moved by itself: {event:?}");
+    assert!(
+        matches!(state.facts.isolation, None | Some(Isolation::Connected)),
+        "a cut off edge moved a group: {event:?}"
+    );
+    assert_eq!(own.fitness_at(group, to), &Fitness::Fit, "moved to an unfit site: {event:?}");
+    assert!(!current.diverged.contains(&fleet.site(to).name), "moved to a diverged site: {event:?}");
+    if event.kind == EventKind::Start {
+        assert!(current.decision.is_none() && fleet.first_start == FirstStart::Preferred);
+        return;
+    }
+    assert_eq!(group.mode, Mode::Automatic, "moved without the confirmation: {event:?}");
+    let recent =
+        current.automatic.iter().filter(|at| now.wall.since(**at) < group.switch_limit.window).count();
+    assert!(recent < group.switch_limit.count as usize, "more automatic moves than allowed: {event:?}");
+
+    // Every origin of the target that counts was seen since the loss.
+    let since = own.unfit_since.unwrap_or(state.round).max(state.round);
+    for service in group.services.iter().map(|id| fleet.service(*id)).filter(|service| service.critical) {
+        let origins = service.origins_at(to);
+        assert!(origins.iter().all(|id| state.origin(*id).seen >= Some(since)), "moved unproven: {event:?}");
+        let up = origins.iter().filter(|id| state.origin(**id).evidence() == Health::Up).count();
+        assert!(up >= service.min_up as usize);
+    }
+    match event.kind {
+        EventKind::Failover => {
+            assert!(
+                !current.latched.contains(&fleet.site(to).name),
+                "failed over to a latched site: {event:?}"
+            );
+            let unfit = now.mono.since(own.unfit_since.expect("a failover leaves an unfit site"));
+            assert!(unfit >= group.failover_after, "too early: {event:?}");
+            let active = own.active.expect("a failover leaves a site");
+            assert!(matches!(own.fitness_at(group, active), Fitness::Unfit(_)), "left a site that serves");
+        }
+        EventKind::Failback => {
+            let Failback::Automatic { after } = group.failback() else {
+                panic!("a manual failback happened by itself: {event:?}");
+            };
+            let position = group.sites.iter().position(|site| *site == to).expect("a site of the group");
+            let fit = now.mono.since(own.fit_since[position].expect("fit"));
+            assert!(fit >= after, "home after {fit:?} of {after:?}");
+            let decision = current.decision.as_ref().expect("decided");
+            assert_ne!(decision.kind, SwitchKind::Switchover, "home from a move on purpose");
+            assert!(now.wall.since(decision.since) >= group.minimum_stay, "home too early");
+        }
+        kind => panic!("{kind:?} is never automatic"),
+    }
+}
+
+/// What must hold for the history of a run.
+fn history_holds(world: &World) {
+    for group in &world.fleet.groups {
+        let moves = world
+            .history
+            .iter()
+            .filter(|(_, event)| event.group.as_ref() == Some(&group.name) && event.to.is_some());
+        let epochs: Vec<_> = moves.map(|(_, event)| event.epoch.expect("a move has an epoch")).collect();
+        assert!(epochs.is_sorted_by(|a, b| a < b), "epochs repeat or shrink: {epochs:?}\n{}", world.told());
+    }
+    let asked: BTreeSet<_> =
+        world.persisted.iter().map(|(group, epoch, site)| (group, epoch, site)).collect();
+    let epochs: BTreeSet<_> = world.persisted.iter().map(|(group, epoch, _)| (group, epoch)).collect();
+    assert_eq!(asked.len(), epochs.len(), "an epoch was handed out for two decisions of one process");
+}
