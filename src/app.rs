@@ -71,6 +71,8 @@ pub enum AppError {
     Listen { what: &'static str, at: String, source: std::io::Error },
     #[error("{0}")]
     Assemble(String),
+    #[error("the control task ended by itself: {0}")]
+    Control(String),
     #[error("signals cannot be caught: {0}")]
     Signals(std::io::Error),
     #[error("metrics cannot be registered: {0}")]
@@ -101,7 +103,7 @@ async fn serve(loaded: Loaded) -> Result<(), AppError> {
     )
     .await?;
     let handle = Handle::new(messages);
-    let control = tokio::spawn(control.run(inbox, observations, stopped));
+    let mut control = tokio::spawn(control.run(inbox, observations, stopped));
 
     let open = Arc::new(AtomicBool::new(false));
     let admin = Admin {
@@ -130,7 +132,13 @@ async fn serve(loaded: Loaded) -> Result<(), AppError> {
     open.store(true, Ordering::Release);
     tracing::info!(http = ?config.listen.http, dns = ?config.listen.dns, "ready");
 
-    signals.stop().await;
+    tokio::select! {
+        () = signals.stop() => {}
+        // Without it nothing would ever move again; a supervisor's restart resumes where the store says.
+        ended = &mut control => {
+            return Err(AppError::Control(ended.err().map_or_else(String::new, |error| error.to_string())));
+        }
+    }
     open.store(false, Ordering::Release);
     tracing::info!(
         deadline_ms = config.drain_deadline.as_millis(),

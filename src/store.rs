@@ -90,8 +90,15 @@ pub struct Store {
 
 #[derive(Debug)]
 enum Job {
-    Write { change: Change, undo: Change, fate: Arc<Fate>, done: oneshot::Sender<Result<(), StoreError>> },
+    Write { write: Box<Write>, done: oneshot::Sender<Result<(), StoreError>> },
     History { limit: usize, group: Option<Name>, done: oneshot::Sender<Result<Vec<Event>, StoreError>> },
+}
+
+#[derive(Debug)]
+struct Write {
+    change: Change,
+    undo: Change,
+    fate: Arc<Fate>,
 }
 
 /// Who had the last word on a write: the disk, or the deadline.
@@ -139,7 +146,7 @@ impl Store {
     pub async fn write(&self, change: Change, undo: Change) -> Result<(), StoreError> {
         let fate = Arc::new(Fate::default());
         let (done, answer) = oneshot::channel();
-        self.send(Job::Write { change, undo, fate: fate.clone(), done })?;
+        self.send(Job::Write { write: Box::new(Write { change, undo, fate: fate.clone() }), done })?;
         match tokio::time::timeout(DEADLINE, answer).await {
             Ok(answer) => answer.unwrap_or(Err(StoreError::Gone)),
             Err(_) if fate.settle(Fate::GIVEN_UP) => Err(StoreError::Stalled),
@@ -178,7 +185,8 @@ impl Worker {
     fn run(mut self, queue: &mpsc::Receiver<Job>) {
         for job in queue {
             match job {
-                Job::Write { change, undo, fate, done } => {
+                Job::Write { write: job, done } => {
+                    let Write { change, undo, fate } = *job;
                     if fate.is_given_up() {
                         continue;
                     }
@@ -226,29 +234,32 @@ fn open(path: &Path) -> Result<Database, StoreError> {
         redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.to_owned() },
         other => StoreError::Open { path: path.to_owned(), source: Box::new(other.into()) },
     })?;
-    let found = prepare(&database)?;
-    if found > SCHEMA {
-        return Err(StoreError::Newer { path: path.to_owned(), found });
+    match layout(&database)? {
+        // Nothing is written where nothing has to be, so that a full disk keeps no daemon from starting.
+        Some(SCHEMA) => Ok(database),
+        Some(found) => Err(StoreError::Newer { path: path.to_owned(), found }),
+        None => prepare(&database).map(|()| database),
     }
-    Ok(database)
 }
 
-/// Makes sure that every table exists; returns the layout's number.
-fn prepare(database: &Database) -> Result<u64, StoreError> {
+/// The layout's number; none in a new file.
+fn layout(database: &Database) -> Result<Option<u64>, StoreError> {
+    let transaction = database.begin_read().map_err(boxed)?;
+    match transaction.open_table(META) {
+        Ok(meta) => Ok(meta.get("schema").map_err(boxed)?.map(|value| value.value())),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(boxed(error).into()),
+    }
+}
+
+/// Makes every table, and last of all says which layout they have.
+fn prepare(database: &Database) -> Result<(), StoreError> {
     let transaction = database.begin_write().map_err(boxed)?;
-    let found = {
-        let mut meta = transaction.open_table(META).map_err(boxed)?;
-        let found = meta.get("schema").map_err(boxed)?.map(|value| value.value());
-        if found.is_none() {
-            meta.insert("schema", SCHEMA).map_err(boxed)?;
-        }
-        transaction.open_table(GROUPS).map_err(boxed)?;
-        transaction.open_table(ZONES).map_err(boxed)?;
-        transaction.open_table(HISTORY).map_err(boxed)?;
-        found.unwrap_or(SCHEMA)
-    };
-    transaction.commit().map_err(boxed)?;
-    Ok(found)
+    transaction.open_table(GROUPS).map_err(boxed)?;
+    transaction.open_table(ZONES).map_err(boxed)?;
+    transaction.open_table(HISTORY).map_err(boxed)?;
+    transaction.open_table(META).map_err(boxed)?.insert("schema", SCHEMA).map_err(boxed)?;
+    Ok(transaction.commit().map_err(boxed)?)
 }
 
 fn load(database: &Database) -> Result<Stored, StoreError> {

@@ -47,8 +47,7 @@ pub(super) async fn assemble(
     let state = State::new(&fleet, &stored.groups, clock.now())?;
     let sources = zone_sources(config, zones);
     let zones = zone_records(&fleet, &sources, &stored.zones);
-    let records = zones.iter().map(|(name, zone)| (name.clone(), zone.record)).collect();
-    store.write(Change { zones: records, ..Change::default() }, Change::default()).await?;
+    keep_serials(&store, &zones, &stored.zones).await;
 
     let targets = fleet.origin_ids().map(|id| target(config, bundles, id)).collect::<Result<_, _>>()?;
     let publisher = Publisher::new(worlds, targets, services(config), sources, &state);
@@ -100,6 +99,19 @@ fn zone_records(
         (source.name.clone(), Zone { record: ZoneRecord { serial, content }, serial_max: serial, groups })
     });
     zones.collect()
+}
+
+/// Writes down serials that are new with this start. Where that fails they are served all the same: the next start
+/// works them out again from the same files.
+async fn keep_serials(store: &Store, zones: &BTreeMap<Name, Zone>, stored: &BTreeMap<Name, ZoneRecord>) {
+    let changed = zones.iter().filter(|(name, zone)| stored.get(*name) != Some(&zone.record));
+    let zones: Vec<_> = changed.map(|(name, zone)| (name.clone(), zone.record)).collect();
+    if zones.is_empty() {
+        return;
+    }
+    if let Err(error) = store.write(Change { zones, ..Change::default() }, Change::default()).await {
+        tracing::error!(%error, "the zones' serials could not be written; switching will be refused, too");
+    }
 }
 
 /// A digest of all that shapes a zone's answers beside the decisions.

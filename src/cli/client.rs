@@ -110,8 +110,8 @@ impl Client {
         })
     }
 
-    fn lost(&self, detail: impl ToString) -> ClientError {
-        ClientError::Answer { path: self.socket.clone(), detail: detail.to_string() }
+    fn lost(&self, detail: impl std::fmt::Display) -> ClientError {
+        ClientError::Answer { path: self.socket.clone(), detail: format!("{detail}") }
     }
 }
 

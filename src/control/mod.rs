@@ -14,7 +14,7 @@ use std::time::Duration;
 use tidegate_health::event::Event;
 use tidegate_health::explain::explain;
 use tidegate_health::fleet::Fleet;
-use tidegate_health::id::{GroupId, Name};
+use tidegate_health::id::Name;
 use tidegate_health::order::{Done, Refusal};
 use tidegate_health::state::{GroupState, State};
 use tidegate_health::status::status;
@@ -25,8 +25,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 pub use handle::{Handle, Message};
-use persist::Persister;
 pub use persist::Zone;
+use persist::{Finished, Persister};
 pub use publish::{Publisher, Service, ZoneSource};
 
 /// Messages waiting for the control task. Orders beyond it wait their turn with their callers.
@@ -105,10 +105,10 @@ impl Control {
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => break,
-                Some(message) = messages.recv() => self.take(message),
-                Some((group, ticket, outcome)) = self.persister.finished() => self.stored(group, ticket, outcome),
-                Some(observation) = observations.recv() => self.observe(&observation),
+                Some(finished) = self.persister.finished() => self.stored(finished),
                 _ = tick.tick() => self.feed(Input::Tick),
+                Some(message) = messages.recv() => self.take(message),
+                Some(observation) = observations.recv() => self.observe(&observation),
             }
             for _ in 0..BATCH_MAX {
                 if let Ok(observation) = observations.try_recv() {
@@ -162,9 +162,12 @@ impl Control {
         self.feed(Input::Observation { origin: observation.origin, started, failure });
     }
 
-    fn stored(&mut self, group: GroupId, ticket: u64, outcome: Result<(), String>) {
+    fn stored(&mut self, Finished { group, ticket, event, outcome }: Finished) {
         match outcome {
-            Ok(()) => self.feed(Input::Stored { group, ticket }),
+            Ok(()) => {
+                tell(&event);
+                self.feed(Input::Stored { group, ticket });
+            }
             Err(detail) => {
                 self.metrics.store_failed();
                 self.feed(Input::NotStored { group, ticket, detail: detail.into() });
@@ -177,7 +180,6 @@ impl Control {
         for effect in effects {
             match effect {
                 Effect::Persist { group, ticket, change } => {
-                    tell(&change.1);
                     let previous = self.state.group(group).durable.clone();
                     self.persister.start(group, ticket, *change, previous);
                 }
@@ -227,7 +229,7 @@ fn pace_of(pace: step::Pace) -> tidegate_probe::Pace {
     }
 }
 
-/// The log says what the history says, as it happens.
+/// The log says what the history says, when it is true.
 fn tell(event: &Event) {
     let group = event.group.as_deref().unwrap_or("-");
     tracing::info!(

@@ -24,9 +24,9 @@ pub(super) struct Persister {
     fleet: Arc<Fleet>,
     zones: BTreeMap<Name, Zone>,
     /// At most one per group: the core starts no second change of a group before the first is done.
-    started: BTreeMap<u64, Vec<(Name, u32)>>,
-    finished: mpsc::Receiver<Finished>,
-    finish: mpsc::Sender<Finished>,
+    started: BTreeMap<u64, Started>,
+    finished: mpsc::Receiver<(u64, Result<(), String>)>,
+    finish: mpsc::Sender<(u64, Result<(), String>)>,
     records: Arc<Semaphore>,
 }
 
@@ -41,8 +41,21 @@ pub struct Zone {
     pub groups: Vec<GroupId>,
 }
 
+/// A write that was started, by ticket.
+struct Started {
+    group: GroupId,
+    event: Event,
+    /// The serials that zones get with it.
+    serials: Vec<(Name, u32)>,
+}
+
 /// A write that ended: of which change, and why it failed.
-type Finished = (GroupId, u64, Result<(), String>);
+pub(super) struct Finished {
+    pub(super) group: GroupId,
+    pub(super) ticket: u64,
+    pub(super) event: Event,
+    pub(super) outcome: Result<(), String>,
+}
 
 impl Persister {
     pub(super) fn new(store: Store, fleet: Arc<Fleet>, zones: BTreeMap<Name, Zone>) -> Self {
@@ -66,8 +79,8 @@ impl Persister {
                 zones.push((name.clone(), ZoneRecord { serial: zone.serial_max, ..zone.record }));
             }
         }
-        self.started
-            .insert(ticket, zones.iter().map(|(name, record)| (name.clone(), record.serial)).collect());
+        let serials = zones.iter().map(|(name, record)| (name.clone(), record.serial)).collect();
+        self.started.insert(ticket, Started { group, event: event.clone(), serials });
         let name = self.fleet.group(group).name.clone();
         let change = Change { groups: vec![(name.clone(), next)], zones, event: Some(event) };
         // Serials are not taken back: one that nobody saw is only a gap.
@@ -76,15 +89,15 @@ impl Persister {
         tokio::spawn(async move {
             let outcome = store.write(change, undo).await.map_err(|error| error.to_string());
             // Fails only when the control task is gone.
-            let _ = finish.send((group, ticket, outcome)).await;
+            let _ = finish.send((ticket, outcome)).await;
         });
     }
 
     /// The next write that ended. Serials of a change that is durable are the zones' serials from then on.
     pub(super) async fn finished(&mut self) -> Option<Finished> {
-        let finished = self.finished.recv().await?;
-        let serials = self.started.remove(&finished.1).unwrap_or_default();
-        if finished.2.is_ok() {
+        let (ticket, outcome) = self.finished.recv().await?;
+        let Started { group, event, serials } = self.started.remove(&ticket)?;
+        if outcome.is_ok() {
             for (name, serial) in serials {
                 if let Some(zone) = self.zones.get_mut(&name)
                     && serial::is_newer(serial, zone.record.serial)
@@ -93,7 +106,7 @@ impl Persister {
                 }
             }
         }
-        Some(finished)
+        Some(Finished { group, ticket, event, outcome })
     }
 
     /// Adds to the history; nothing waits for it.

@@ -105,7 +105,7 @@ impl Publisher {
                 Ok(view) => views.push(view),
                 // The same names were built before the daemon began to serve, so only a bug leads here.
                 Err(error) => {
-                    tracing::error!(zone = &*source.name, %error, "zone left out of this generation")
+                    tracing::error!(zone = &*source.name, %error, "zone left out of this generation");
                 }
             }
         }

@@ -3,21 +3,31 @@
 //! usage: origin NAME ADDRESS LOG
 //!
 //! It answers every request with its name, and writes the `x-id` of each request it executes to LOG, one `ID METHOD` a
-//! line, before it answers. `PUT /_mode` with a body of `ok`, `error` (500 to everything, `/health` too) or
-//! `alternate` (every other `/health` fails) changes how it behaves from then on. It prints its address once it listens.
+//! line, before it answers. `PUT /_mode` with a body of one of these words changes how it behaves from then on, for
+//! requests under way, too:
+//!
+//! - `ok`
+//! - `error`: 500 to everything, `/health` too
+//! - `alternate`: every other `/health` fails
+//! - `hold`: `/health` is well, everything else waits for another mode
+//! - `silent`: everything waits for another mode
+//! - `silent-once`: one `/health` waits for another mode, then as `ok`
+//!
+//! `/echo` answers with the head of the request instead of the name. It prints its address once it listens.
 
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::routing::{any, get, put};
 
-const MODES: [&str; 3] = ["ok", "error", "alternate"];
+const MODES: [&str; 6] = ["ok", "error", "alternate", "hold", "silent", "silent-once"];
 
 struct Origin {
     name: String,
@@ -30,8 +40,16 @@ impl Origin {
     fn mode(&self) -> &'static str {
         MODES[usize::from(self.mode.load(Ordering::SeqCst))]
     }
+
+    /// Waits while the mode is one of these.
+    async fn wait_while(&self, modes: &[&str]) {
+        while modes.contains(&self.mode()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
 }
 
+#[expect(clippy::print_stdout, reason = "its parent waits for the address")]
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -49,6 +67,10 @@ async fn main() {
 }
 
 async fn health(State(origin): State<Arc<Origin>>) -> (StatusCode, &'static str) {
+    origin.wait_while(&["silent"]).await;
+    if origin.mode() == "silent-once" && !origin.odd.swap(true, Ordering::SeqCst) {
+        origin.wait_while(&["silent-once"]).await;
+    }
     let fails = match origin.mode() {
         "error" => true,
         "alternate" => origin.odd.fetch_xor(true, Ordering::SeqCst),
@@ -60,6 +82,7 @@ async fn health(State(origin): State<Arc<Origin>>) -> (StatusCode, &'static str)
 async fn set_mode(State(origin): State<Arc<Origin>>, body: String) -> StatusCode {
     match MODES.iter().position(|mode| *mode == body) {
         Some(mode) => {
+            origin.odd.store(false, Ordering::SeqCst);
             origin.mode.store(mode as u8, Ordering::SeqCst);
             StatusCode::NO_CONTENT
         }
@@ -70,12 +93,18 @@ async fn set_mode(State(origin): State<Arc<Origin>>, body: String) -> StatusCode
 async fn serve(
     State(origin): State<Arc<Origin>>,
     method: Method,
+    uri: Uri,
     headers: HeaderMap,
     _body: Bytes,
 ) -> (StatusCode, String) {
     if let Some(id) = headers.get("x-id").and_then(|id| id.to_str().ok()) {
         // One write per line, so that lines of a killed process are whole.
         (&origin.log).write_all(format!("{id} {method}\n").as_bytes()).expect("the log can be written");
+    }
+    origin.wait_while(&["hold", "silent"]).await;
+    if uri.path() == "/echo" {
+        let lines = headers.iter().map(|(name, value)| format!("{name}: {value:?}\n"));
+        return (StatusCode::OK, format!("{method} {uri}\n") + &lines.collect::<String>());
     }
     let status = if origin.mode() == "error" { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
     (status, origin.name.clone())
