@@ -250,9 +250,15 @@ fn switch_to(fleet: &Fleet, state: &State, order: &Order, to: SiteId, kind: Swit
         return Verdict::Refused(overridable(&group.name, &site.name, order, &missing));
     }
     let kind = if own.active.is_none() { SwitchKind::Start } else { kind };
-    let (next, mut event) =
+    let (mut next, mut event) =
         switch::switched(fleet, state, order.group, to, kind, &order.actor, &order.reason, now);
     let overridden: BTreeSet<_> = against.iter().map(|(rule, _)| *rule).collect();
+    if overridden.contains(&Rule::Unfit) {
+        // Else the next failover would undo at once what a person insisted on.
+        let reason = format!("moved to `{}` although it is unfit: {}", site.name, order.reason).into();
+        let (cause, actor) = (FreezeCause::Operator, order.actor.clone());
+        next.freeze.get_or_insert(Freeze { cause, since: now.wall, actor, reason });
+    }
     event.overrides = overridden.into_iter().map(|rule| rule.label().into()).collect();
     Verdict::Change(Box::new((next, event)))
 }

@@ -81,8 +81,13 @@ async fn orders_are_refused_with_the_rule_and_done_when_it_is_named() {
 
     let done = scene.json(&["switch", "app", "dr", "--reason", "on purpose", "--override", "unfit"]).await;
     assert_eq!((done["site"].as_str(), done["changed"].as_bool()), (Some("dr"), Some(true)));
+    // What a person insisted on is not undone by the next failover: the group is frozen until a person lifts it.
+    assert_eq!(scene.stops().await.first().map(String::as_str), Some("frozen"));
     let again = scene.json(&["switch", "app", "dr", "--reason", "once more"]).await;
     assert_eq!(again["changed"].as_bool(), Some(false));
+
+    scene.json(&["unfreeze", "app", "--reason", "the checks were right"]).await;
+    scene.eventually("the group leaves the unfit site", async || scene.active().await.as_deref() == Some("main")).await;
 
     let history = scene.json(&["history", "app"]).await;
     let newest = history.as_array().expect("a list").iter().find(|event| event["kind"] == "switchover");
