@@ -64,6 +64,18 @@ fn failback_to_an_unfit_home_names_the_rule_and_the_override_is_on_record() {
 }
 
 #[test]
+fn what_a_person_insisted_on_is_not_undone_by_the_next_failover() {
+    let mut world = away(one());
+    world.order_with(Verb::Failback, &[Rule::Unfit]).expect("overridden by name");
+    world.run(secs(3600));
+    assert_eq!(world.site(), Some(MAIN), "{}", world.told());
+    assert_eq!(world.stops().first().map(String::as_str), Some("frozen"));
+    world.order(Verb::Unfreeze).expect("it is frozen");
+    world.run(secs(60));
+    assert_eq!(world.site(), Some(DR), "without the freeze the rules hold again: {}", world.told());
+}
+
+#[test]
 fn automatic_failback_after_unbroken_fitness_and_not_a_millisecond_earlier() {
     let mut world = away(automatic_after(600));
     world.tick = ms(1);
