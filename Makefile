@@ -2,11 +2,11 @@
 
 CARGO ?= cargo
 
-.PHONY: demo test build check lint deny deps-build deps-test bench-peers
+.PHONY: demo test build check lint deny bench deps-build deps-test
 
 demo: deps-build ## build, then watch a failover and the way back on this machine
-	$(CARGO) build --release --locked --bin tidegate
-	./target/release/tidegate demo
+	$(CARGO) build --locked --bin tidegate
+	./target/debug/tidegate demo
 
 test: deps-test ## every test: units, the core in virtual time, and the real daemon on loopback
 	$(CARGO) test --workspace --locked
@@ -23,6 +23,9 @@ lint: deps-build
 deny:
 	deploy/deps.sh deny
 	PATH="$(CURDIR)/.tools/bin:$$PATH" cargo deny --locked check bans licenses sources
+
+bench: deps-build ## what runs per request, question, result and publication
+	$(CARGO) bench --locked --bench hot_paths
 
 deps-build:
 	@deploy/deps.sh build
