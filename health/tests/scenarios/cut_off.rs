@@ -65,8 +65,8 @@ fn witnesses_that_are_gone_or_too_few_stop_every_automatic_move() {
 fn what_was_seen_while_cut_off_is_no_proof_afterwards() {
     let mut world = World::settled(three_seconds());
     world.fact(Fact::Isolation(Some(Isolation::Isolated)));
-    // Only the way to main is cut; it comes back with the witnesses.
-    let (dark, light) = (world.at, world.at + secs(60));
+    // Only the way to main is cut; it comes back with the witnesses, who notice before main's next probe.
+    let (dark, light) = (world.at, world.at + ms(60_100));
     world.script(MAIN, move |at| at < dark || at >= light);
     world.run_until(light);
     world.fact(Fact::Isolation(Some(Isolation::Connected)));

@@ -3,7 +3,7 @@
 use tidegate_health::event::EventKind;
 use tidegate_health::fleet::Fleet;
 use tidegate_health::hysteresis::Health;
-use tidegate_health::step::Input;
+use tidegate_health::step::{Fact, Input};
 use tidegate_health::time::{Mono, Now};
 
 use crate::world::{DR, MAIN, World, ms, one, secs};
@@ -77,6 +77,18 @@ fn the_time_unfit_starts_over_after_a_stall() {
     world.run(secs(9));
     assert_eq!(world.site(), Some(MAIN), "nine seconds before and nine after are not ten");
     world.run(secs(3));
+    assert_eq!(world.site(), Some(DR));
+}
+
+#[test]
+fn the_time_without_a_front_door_starts_over_after_a_stall_too() {
+    let mut world = World::settled(one());
+    world.fact(Fact::FrontDoor { site: MAIN, reachable: false });
+    world.run(secs(9));
+    world.stall(secs(10));
+    world.run(secs(9));
+    assert_eq!(world.site(), Some(MAIN));
+    world.run(secs(2));
     assert_eq!(world.site(), Some(DR));
 }
 
