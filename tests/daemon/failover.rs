@@ -115,13 +115,13 @@ async fn chained_main_lost_then_dr_lost_and_no_return_by_itself() {
 
     // Main comes back and is fit again: nothing moves, and `explain` says what it waits for.
     scene.start_origin("main1").await;
-    scene.eventually("main is fit", async || fitness(&scene, "main").await == "fit").await;
+    scene.wait_fitness("main", "fit").await;
     assert_eq!(scene.active().await.as_deref(), Some("third"));
     assert_eq!(scene.stops().await, ["failback-manual"]);
 
     // Even when the third site is lost, too, the latch holds: traffic stays, and says so.
     scene.kill("third1").await;
-    scene.eventually("the third site is unfit", async || fitness(&scene, "third").await == "unfit").await;
+    scene.wait_fitness("third", "unfit").await;
     let stops = scene.stops().await;
     assert!(stops.contains(&"latched".into()), "{stops:?}");
     assert_eq!(scene.active().await.as_deref(), Some("third"));
@@ -141,7 +141,7 @@ async fn killed_after_a_failover_the_daemon_comes_back_at_the_dr_site_although_m
     let after = soa_serial(&scene).await;
     assert!(after > serial, "the serial grows with the switch: {serial} -> {after}");
     scene.start_origin("main1").await;
-    scene.eventually("main is fit", async || fitness(&scene, "main").await == "fit").await;
+    scene.wait_fitness("main", "fit").await;
 
     scene.kill_daemon().await;
     scene.start_daemon().await;
@@ -151,7 +151,7 @@ async fn killed_after_a_failover_the_daemon_comes_back_at_the_dr_site_although_m
     let answer = exchange(scene.http, &request("GET", HOST, "/", &[], b"")).await.expect("an answer");
     assert_eq!((answer.code, &*answer.body), (200, "dr1"));
     assert_eq!(soa_serial(&scene).await, after, "a restart changes nothing, so the serial stays");
-    scene.eventually("both sites are known", async || fitness(&scene, "main").await == "fit").await;
+    scene.wait_fitness("main", "fit").await;
     assert_eq!(
         scene.active().await.as_deref(),
         Some("dr"),
@@ -182,14 +182,6 @@ async fn a_main_that_fails_every_other_check_is_not_left() {
     scene.eventually("many checks have failed", async || checks().await >= 20.0).await;
     assert_eq!(scene.active().await.as_deref(), Some("main"));
     assert_eq!(scene.metric("tidegate_switches_total", &[("kind", "failover")]).await, 0.0);
-}
-
-/// What the daemon thinks of a site.
-async fn fitness(scene: &Scene, site: &str) -> String {
-    let status = scene.json(&["status"]).await;
-    let sites = status["groups"][0]["sites"].as_array().expect("sites are a list");
-    let site = sites.iter().find(|found| found["name"] == site).expect("the scene has this site");
-    site["fitness"].as_str().expect("fitness is a word").to_owned()
 }
 
 async fn soa_serial(scene: &Scene) -> u32 {

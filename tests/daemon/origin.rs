@@ -10,8 +10,9 @@
 //! - `error`: 500 to everything, `/health` too
 //! - `alternate`: every other `/health` fails
 //! - `hold`: `/health` is well, everything else waits for another mode
-//! - `silent`: everything waits for another mode
+//! - `silent`: `/health` waits for another mode
 //! - `silent-once`: one `/health` waits for another mode, then as `ok`
+//! - `close`: `/health` is well, and the last answer of its connection
 //!
 //! `/echo` answers with the head of the request instead of the name. It prints its address once it listens.
 
@@ -27,7 +28,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::routing::{any, get, put};
 
-const MODES: [&str; 6] = ["ok", "error", "alternate", "hold", "silent", "silent-once"];
+const MODES: [&str; 7] = ["ok", "error", "alternate", "hold", "silent", "silent-once", "close"];
 
 struct Origin {
     name: String,
@@ -66,7 +67,9 @@ async fn main() {
     axum::serve(listener, routes).await.expect("serving does not end");
 }
 
-async fn health(State(origin): State<Arc<Origin>>) -> (StatusCode, &'static str) {
+async fn health(
+    State(origin): State<Arc<Origin>>,
+) -> (StatusCode, [(&'static str, &'static str); 1], &'static str) {
     origin.wait_while(&["silent"]).await;
     if origin.mode() == "silent-once" && !origin.odd.swap(true, Ordering::SeqCst) {
         origin.wait_while(&["silent-once"]).await;
@@ -76,7 +79,11 @@ async fn health(State(origin): State<Arc<Origin>>) -> (StatusCode, &'static str)
         "alternate" => origin.odd.fetch_xor(true, Ordering::SeqCst),
         _ => false,
     };
-    if fails { (StatusCode::INTERNAL_SERVER_ERROR, "not well") } else { (StatusCode::OK, "well") }
+    let connection = [("connection", if origin.mode() == "close" { "close" } else { "keep-alive" })];
+    match fails {
+        true => (StatusCode::INTERNAL_SERVER_ERROR, connection, "not well"),
+        false => (StatusCode::OK, connection, "well"),
+    }
 }
 
 async fn set_mode(State(origin): State<Arc<Origin>>, body: String) -> StatusCode {
@@ -101,7 +108,7 @@ async fn serve(
         // One write per line, so that lines of a killed process are whole.
         (&origin.log).write_all(format!("{id} {method}\n").as_bytes()).expect("the log can be written");
     }
-    origin.wait_while(&["hold", "silent"]).await;
+    origin.wait_while(&["hold"]).await;
     if uri.path() == "/echo" {
         let lines = headers.iter().map(|(name, value)| format!("{name}: {value:?}\n"));
         return (StatusCode::OK, format!("{method} {uri}\n") + &lines.collect::<String>());

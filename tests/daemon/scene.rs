@@ -7,10 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
+use hickory_proto::op::ResponseCode;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+
+use crate::client::Answer;
 
 /// Nothing that a test waits for may take longer on the slowest machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -94,7 +97,8 @@ impl Scene {
             admin: free_address(),
             origins: BTreeMap::new(),
             daemon: None,
-            has_decision_at_start: script.group.contains("stateless = true"),
+            has_decision_at_start: script.group.contains("stateless = true")
+                && !script.top.contains("undecided"),
             sites: script.sites.iter().map(|(name, _)| *name).collect(),
             folder,
         };
@@ -117,6 +121,12 @@ impl Scene {
 
     pub(crate) fn write(&self, name: &str, text: &str) {
         std::fs::write(self.path(name), text).expect("the scene's folder can be written");
+    }
+
+    /// Writes the configuration anew, for other sites of those the scene was set with.
+    pub(crate) fn rewrite(&mut self, script: &Script) {
+        self.sites = script.sites.iter().map(|(name, _)| *name).collect();
+        self.write("tidegate.toml", &self.config(script));
     }
 
     fn config(&self, script: &Script) -> String {
@@ -185,10 +195,24 @@ impl Scene {
         executed
     }
 
+    /// Replaces text of the configuration, which must be there.
+    pub(crate) fn edit(&self, from: &str, to: &str) {
+        let config = std::fs::read_to_string(self.path("tidegate.toml")).expect("the configuration is there");
+        assert!(config.contains(from), "`{from}` is not in the configuration:\n{config}");
+        self.write("tidegate.toml", &config.replace(from, to));
+    }
+
     pub(crate) async fn start_daemon(&mut self) {
+        self.start_daemon_under(&[]).await;
+    }
+
+    /// Starts the daemon as the last thing that `wrapper`, a program with arguments, executes in its own place.
+    pub(crate) async fn start_daemon_under(&mut self, wrapper: &[&str]) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("daemon.log"));
-        let daemon = Command::new(tidegate())
-            .args(["run", "--config"])
+        let program = tidegate().display().to_string();
+        let line = [wrapper, &[&program, "run", "--config"]].concat();
+        let daemon = Command::new(line[0])
+            .args(&line[1..])
             .arg(self.path("tidegate.toml"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -204,10 +228,22 @@ impl Scene {
         self.daemon.take().expect("the daemon runs").kill().await.expect("it can be killed");
     }
 
+    pub(crate) fn daemon_id(&self) -> u32 {
+        self.daemon.as_ref().and_then(Child::id).expect("the daemon runs")
+    }
+
     pub(crate) fn signal_daemon(&self, signal: rustix::process::Signal) {
-        let id = self.daemon.as_ref().and_then(Child::id).expect("the daemon runs");
-        let pid = rustix::process::Pid::from_raw(id.cast_signed()).expect("a process id is not zero");
+        let pid = rustix::process::Pid::from_raw(self.daemon_id().cast_signed());
+        let pid = pid.expect("a process id is not zero");
         rustix::process::kill_process(pid, signal).expect("the daemon can be signalled");
+    }
+
+    /// Starts a daemon that must end by itself, soon; its exit code and all it said.
+    pub(crate) async fn run_daemon(&mut self) -> (Option<i32>, String) {
+        std::fs::remove_file(self.path("daemon.log")).ok();
+        self.start_daemon().await;
+        let code = self.wait_daemon().await;
+        (code, self.daemon_log())
     }
 
     /// Waits until the daemon has ended by itself; its exit code.
@@ -226,6 +262,39 @@ impl Scene {
             self.get("/readyz").await.is_some_and(|(code, _)| code == 200)
         })
         .await;
+    }
+
+    /// Waits until the proxy accepts connections.
+    pub(crate) async fn wait_open(&self) {
+        self.eventually("the proxy listens", async || {
+            tokio::net::TcpStream::connect(self.http).await.is_ok()
+        })
+        .await;
+    }
+
+    /// Waits until nobody accepts connections where the proxy listened.
+    pub(crate) async fn wait_refused(&self) {
+        self.eventually("new connections are refused", async || {
+            let refused = tokio::net::TcpStream::connect(self.http).await.err();
+            refused.is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+        })
+        .await;
+    }
+
+    /// Waits until the daemon's log says this.
+    pub(crate) async fn wait_log(&self, words: &str) {
+        self.eventually(&format!("the log says `{words}`"), async || self.daemon_log().contains(words)).await;
+    }
+
+    /// One GET of the proxied host.
+    pub(crate) async fn visit(&self) -> Answer {
+        let request = crate::client::request("GET", HOST, "/", &[], b"");
+        crate::client::exchange(self.http, &request).await.expect("the proxy answers")
+    }
+
+    /// What DNS says of the steered name.
+    pub(crate) async fn steered(&self) -> (ResponseCode, Vec<String>) {
+        crate::client::resolve(self.dns, HOST).await.expect("DNS answers")
     }
 
     /// Waits until `condition` holds.
@@ -269,13 +338,18 @@ impl Scene {
 
     /// Runs the command line against the daemon.
     pub(crate) async fn cli(&self, arguments: &[&str]) -> Output {
-        Command::new(tidegate())
-            .args(arguments)
-            .env("TIDEGATE_SOCKET", self.path("state").join("tidegate.sock"))
-            .env_remove("SUDO_USER")
-            .output()
-            .await
-            .expect("the command line runs")
+        self.command(arguments).output().await.expect("the command line runs")
+    }
+
+    /// The command line, ready to run against the daemon.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(tidegate());
+        command.args(arguments).env("TIDEGATE_SOCKET", self.socket()).env_remove("SUDO_USER");
+        command
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.path("state").join("tidegate.sock")
     }
 
     /// Runs the command line with `--json`; it must succeed.
@@ -295,8 +369,8 @@ impl Scene {
     /// One call of the API over the control socket.
     pub(crate) async fn api(&self, method: &str, path: &str, body: &str) -> (u16, String) {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let socket = self.path("state").join("tidegate.sock");
-        let mut stream = tokio::net::UnixStream::connect(socket).await.expect("the control socket is there");
+        let mut stream =
+            tokio::net::UnixStream::connect(self.socket()).await.expect("the control socket is there");
         let json = [("Content-Type", "application/json"), ("Connection", "close")];
         let request = crate::client::request(method, "tidegate", path, &json, body.as_bytes());
         stream.write_all(&request).await.expect("the daemon reads");
@@ -313,6 +387,29 @@ impl Scene {
         let answer =
             crate::client::exchange(self.origins[origin].addr, &request).await.expect("the origin answers");
         assert_eq!(answer.code, 204);
+    }
+
+    /// Whether an origin has begun to execute the request with this id.
+    pub(crate) fn has_executed(&self, id: &str) -> bool {
+        self.executed().contains_key(id)
+    }
+
+    /// What the daemon thinks of a site: `fit`, `unfit` or `unknown`.
+    pub(crate) async fn fitness(&self, site: &str) -> String {
+        let status = self.json(&["status"]).await;
+        let sites = status["groups"][0]["sites"].as_array().expect("sites are a list");
+        let site = sites.iter().find(|found| found["name"] == site).expect("the scene has this site");
+        site["fitness"].as_str().expect("fitness is a word").to_owned()
+    }
+
+    pub(crate) async fn wait_fitness(&self, site: &str, fitness: &str) {
+        self.eventually(&format!("{site} is {fitness}"), async || self.fitness(site).await == fitness).await;
+    }
+
+    /// The group's history, the newest first.
+    pub(crate) async fn history(&self) -> Vec<Value> {
+        let history = self.json(&["history", "app", "-n", "10000"]).await;
+        history.as_array().expect("a list").clone()
     }
 
     /// Where the group is active.

@@ -87,7 +87,11 @@ async fn orders_are_refused_with_the_rule_and_done_when_it_is_named() {
     assert_eq!(again["changed"].as_bool(), Some(false));
 
     scene.json(&["unfreeze", "app", "--reason", "the checks were right"]).await;
-    scene.eventually("the group leaves the unfit site", async || scene.active().await.as_deref() == Some("main")).await;
+    scene
+        .eventually("the group leaves the unfit site", async || {
+            scene.active().await.as_deref() == Some("main")
+        })
+        .await;
 
     let history = scene.json(&["history", "app"]).await;
     let newest = history.as_array().expect("a list").iter().find(|event| event["kind"] == "switchover");
