@@ -17,11 +17,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing_subscriber::EnvFilter;
 
-use crate::admin::{self, Admin};
-use crate::cli::{DONE, FAILED, USAGE, complain};
+use crate::admin::{self, Admin, SocketFile};
+use crate::cli::{DONE, complain};
 use crate::clock::{Clock, wall};
 use crate::control::{Handle, QUEUE_MAX};
-use crate::load::{self, LoadError, Loaded};
+use crate::load::{self, Loaded};
 use crate::metrics::Metrics;
 use crate::traffic::Traffic;
 use crate::world::Worlds;
@@ -40,7 +40,7 @@ pub fn run(path: &Path) -> u8 {
         Ok(loaded) => loaded,
         Err(error) => {
             complain(&error.to_string());
-            return if matches!(error, LoadError::Read { .. }) { FAILED } else { USAGE };
+            return error.exit_code();
         }
     };
     init_log();
@@ -116,11 +116,11 @@ async fn serve(loaded: Loaded) -> Result<(), AppError> {
         metrics: metrics.clone(),
         open: open.clone(),
     };
-    let admin_tasks = open_admin(&config, admin).await?;
+    let (admin_tasks, _socket_file) = open_admin(&config, admin).await?;
 
     let waited = tokio::select! {
         waited = tokio::time::timeout(config.startup_deadline, first_round.wait_for(|complete| *complete)) => waited,
-        () = signals.stop() => return finish(stop_control, control, admin_tasks, &config.listen.socket).await,
+        () = signals.stop() => return finish(stop_control, control, admin_tasks).await,
     };
     if waited.is_err() {
         tracing::warn!(
@@ -148,13 +148,16 @@ async fn serve(loaded: Loaded) -> Result<(), AppError> {
         () = listeners.drain(config.drain_deadline) => {}
         () = signals.stop() => tracing::warn!("stopping at once"),
     }
-    finish(stop_control, control, admin_tasks, &config.listen.socket).await
+    finish(stop_control, control, admin_tasks).await
 }
 
-async fn open_admin(config: &tidegate_config::Config, admin: Admin) -> Result<Vec<JoinHandle<()>>, AppError> {
+async fn open_admin(
+    config: &tidegate_config::Config,
+    admin: Admin,
+) -> Result<(Vec<JoinHandle<()>>, SocketFile), AppError> {
     let path = &config.listen.socket;
     let listen = |what, at: String| move |source| AppError::Listen { what, at, source };
-    let socket =
+    let (socket, file) =
         admin::bind_socket(path).map_err(listen("the control socket", path.display().to_string()))?;
     let mut tasks = vec![tokio::spawn(admin::serve_socket(socket, admin.clone()))];
     if let Some(address) = config.listen.admin {
@@ -162,7 +165,7 @@ async fn open_admin(config: &tidegate_config::Config, admin: Admin) -> Result<Ve
             tokio::net::TcpListener::bind(address).await.map_err(listen("admin", address.to_string()))?;
         tasks.push(tokio::spawn(admin::serve_tcp(listener, admin)));
     }
-    Ok(tasks)
+    Ok((tasks, file))
 }
 
 /// The control task ends, then everything that only looked at it.
@@ -170,7 +173,6 @@ async fn finish(
     stop_control: watch::Sender<bool>,
     control: JoinHandle<()>,
     admin: Vec<JoinHandle<()>>,
-    socket: &Path,
 ) -> Result<(), AppError> {
     stop_control.send_replace(true);
     if let Err(error) = control.await {
@@ -179,8 +181,6 @@ async fn finish(
     for task in admin {
         task.abort();
     }
-    // The next start replaces a socket nobody listens on, so a failure here costs nothing.
-    let _ = std::fs::remove_file(socket);
     tracing::info!("stopped");
     Ok(())
 }

@@ -13,6 +13,8 @@ use tidegate_dns::{Steered, SteeredAnswer, Zone, ZoneView};
 use tidegate_health::id::OriginId;
 use tidegate_probe::{CaBundle, HttpCheck, Kind, ProbeSpec, StatusSet, Timing, TlsCheck};
 
+use crate::cli::{FAILED, USAGE};
+
 /// The largest file that is read into memory.
 const FILE_MAX: u64 = 256 << 20;
 
@@ -31,6 +33,17 @@ pub enum LoadError {
     Ca { path: PathBuf, detail: String },
     #[error("origin {origin}: {detail}")]
     Origin { origin: String, detail: String },
+}
+
+impl LoadError {
+    /// A file that cannot be read is a failure of the moment; everything else is a wrong configuration.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Read { .. } => FAILED,
+            _ => USAGE,
+        }
+    }
 }
 
 /// A configuration with all that it names.

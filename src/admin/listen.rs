@@ -3,7 +3,7 @@
 use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use axum::extract::connect_info::Connected;
 use axum::serve::IncomingStream;
@@ -55,7 +55,7 @@ fn account(uid: u32) -> Name {
 ///
 /// # Errors
 /// Something else is at the path, another daemon listens there, or the path cannot be bound.
-pub fn bind_socket(path: &Path) -> io::Result<UnixListener> {
+pub fn bind_socket(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     if let Ok(found) = std::fs::symlink_metadata(path) {
         if !found.file_type().is_socket() {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is something that is no socket"));
@@ -66,8 +66,20 @@ pub fn bind_socket(path: &Path) -> io::Result<UnixListener> {
         std::fs::remove_file(path)?;
     }
     let listener = UnixListener::bind(path)?;
+    let file = SocketFile(path.to_owned());
     std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
-    Ok(listener)
+    Ok((listener, file))
+}
+
+/// The file of a bound socket. It goes with its owner, however the daemon ends.
+#[derive(Debug)]
+pub struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // The next start replaces a socket nobody listens on, so a failure here costs nothing.
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 /// Serves the whole API on the Unix socket until the task is dropped.

@@ -8,4 +8,4 @@ mod listen;
 pub mod shape;
 
 pub use api::Admin;
-pub use listen::{bind_socket, serve_socket, serve_tcp};
+pub use listen::{SocketFile, bind_socket, serve_socket, serve_tcp};

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 use tidegate_config::{Diagnostic, Severity, render};
 
-use super::{DONE, USAGE, complain, show};
+use super::{DONE, complain, show};
 use crate::load::{self, LoadError};
 
 pub(super) fn run(path: &Path, as_json: bool) -> u8 {
@@ -45,7 +45,7 @@ pub(super) fn run(path: &Path, as_json: bool) -> u8 {
             } else {
                 complain(&error.to_string());
             }
-            USAGE
+            error.exit_code()
         }
     }
 }
