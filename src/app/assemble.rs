@@ -79,7 +79,8 @@ fn zone_sources(config: &Config, zones: Vec<Arc<tidegate_dns::Zone>>) -> Vec<Zon
         .collect()
 }
 
-/// A zone whose content changed since it was last served gets a new serial; the file's own, where that is newer.
+/// The file's own serial, where it is newer than the last one served; else a zone whose content changed since then
+/// gets the next.
 fn zone_records(
     fleet: &Fleet,
     sources: &[ZoneSource],
@@ -89,8 +90,8 @@ fn zone_records(
         let (own, content) = (source.zone.serial(), content(fleet, source));
         let serial = match stored.get(&source.name) {
             None => own,
-            Some(record) if record.content == content => record.serial,
             Some(record) if serial::is_newer(own, record.serial) => own,
+            Some(record) if record.content == content => record.serial,
             Some(record) => serial::next(record.serial),
         };
         let mut groups: Vec<GroupId> = source.steer.iter().map(|steer| steer.group).collect();
