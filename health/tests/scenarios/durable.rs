@@ -110,3 +110,14 @@ fn a_recovery_while_the_decision_is_written_does_not_unmake_it() {
     world.release(None);
     assert_eq!(world.site(), Some(DR), "what is on disk is what is lived by");
 }
+
+#[test]
+fn a_change_that_is_stored_ends_the_trouble_with_the_store() {
+    let mut world = World::settled(one());
+    world.store = Store::Fails("no space left on device");
+    world.set(MAIN, false);
+    world.run_until_true(secs(30), |world| !world.events(EventKind::NotStored).is_empty());
+    world.store = Store::AtOnce;
+    world.order(Verb::Freeze).expect("stored");
+    assert_eq!(world.stops(), ["frozen"]);
+}

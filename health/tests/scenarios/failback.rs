@@ -185,3 +185,32 @@ fn the_next_command_of_a_partial_way_home_is_one_that_works() {
     );
     world.order(Verb::Switch { to: DR }).expect("the command works");
 }
+
+#[test]
+fn the_wait_for_an_automatic_failback_starts_over_after_a_stall() {
+    let mut world = away(automatic_after(600));
+    home_fit(&mut world);
+    world.run(secs(590));
+    world.stall(secs(10));
+    world.run(secs(590));
+    assert_eq!(world.site(), Some(DR), "the loop did not see whether home was fit all the time");
+    world.run(secs(15));
+    assert_eq!(world.site(), Some(MAIN));
+}
+
+#[test]
+fn home_is_proven_before_a_lost_site_is_left_for_it() {
+    // The edge is cut off just before the minimum stay ends; main and ocean are believed up for longer than linode.
+    let mut world = away(automatic_after(0));
+    let since = world.at;
+    world.fleet.origins[0].thresholds.fall = 100;
+    world.fleet.origins[2].thresholds.fall = 100;
+    home_fit(&mut world);
+    world.run_until(since + secs(50));
+    for site in [MAIN, DR, THIRD] {
+        world.set(site, false);
+    }
+    world.run_until(since + secs(62));
+    assert!(world.state.groups[0].fitness[0].is_fit(), "main still counts as up");
+    assert_eq!(world.site(), Some(DR), "but has failed every probe since linode was lost\n{}", world.told());
+}

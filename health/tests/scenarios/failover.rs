@@ -252,3 +252,14 @@ fn probes_are_fast_while_a_group_looks_for_a_site_and_an_ejection_asks_at_once()
     assert_eq!(world.trace, ["probe main"]);
     assert_eq!(Pace::default(), Pace::Fast, "nothing is known at the start");
 }
+
+#[test]
+fn a_probe_that_began_earlier_and_ends_later_does_not_undo_what_was_seen() {
+    let mut world = World::settled(one());
+    let origin = world.origins_at(DR)[0];
+    let (earlier, later) = (world.now().mono, world.now().mono.plus(ms(10)));
+    world.run(ms(20));
+    world.feed(Input::Observation { origin, started: later, failure: None });
+    world.feed(Input::Observation { origin, started: earlier, failure: Some("timeout".into()) });
+    assert_eq!(world.state.origin(origin).seen, Some(later));
+}
