@@ -1,11 +1,17 @@
 //! The real daemon on real sockets, with real origins: processes that are killed, stopped and continued.
 
+mod admin;
 mod client;
+mod commands;
+mod demo;
 mod descriptors;
 mod failover;
+mod metrics;
 mod refusals;
+mod regression;
 mod scene;
 mod stall;
 mod start;
 mod stop;
+mod store;
 mod switches;

@@ -53,6 +53,7 @@ pub(crate) struct Scene {
     pub(crate) dns: SocketAddr,
     pub(crate) admin: SocketAddr,
     sites: Vec<&'static str>,
+    socket: PathBuf,
     /// Whether the daemon may decide by itself where the group starts.
     has_decision_at_start: bool,
 }
@@ -100,6 +101,7 @@ impl Scene {
             has_decision_at_start: script.group.contains("stateless = true")
                 && !script.top.contains("undecided"),
             sites: script.sites.iter().map(|(name, _)| *name).collect(),
+            socket: folder.path().join("state").join("tidegate.sock"),
             folder,
         };
         for (site, count) in &script.sites {
@@ -319,6 +321,13 @@ impl Scene {
         Some((answer.code, answer.body))
     }
 
+    /// One call of the admin listener.
+    pub(crate) async fn admin(&self, method: &str, path: &str, body: &str) -> Answer {
+        let json = [("Content-Type", "application/json")];
+        let request = crate::client::request(method, "admin", path, &json, body.as_bytes());
+        crate::client::exchange(self.admin, &request).await.expect("the admin listener answers")
+    }
+
     pub(crate) async fn metrics(&self) -> String {
         let (code, text) = self.get("/metrics").await.expect("the daemon serves metrics");
         assert_eq!(code, 200);
@@ -348,8 +357,13 @@ impl Scene {
         command
     }
 
-    pub(crate) fn socket(&self) -> PathBuf {
-        self.path("state").join("tidegate.sock")
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Says that the configuration has the control socket elsewhere.
+    pub(crate) fn move_socket(&mut self, path: PathBuf) {
+        self.socket = path;
     }
 
     /// Runs the command line with `--json`; it must succeed.

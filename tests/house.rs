@@ -1,0 +1,195 @@
+//! The rules of the house, held against the house: who may import whom, and what the documents show.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
+
+/// Folders of the workspace in order of the DAG; each may use the ones named, and no other.
+const DAG: [(&str, &[&str]); 6] = [
+    ("tidegate-health", &[]),
+    ("tidegate-config", &["tidegate-health"]),
+    ("tidegate-probe", &["tidegate-health"]),
+    ("tidegate-dns", &["tidegate-health"]),
+    ("tidegate-proxy", &["tidegate-health"]),
+    ("tidegate", &["tidegate-health", "tidegate-config", "tidegate-probe", "tidegate-dns", "tidegate-proxy"]),
+];
+
+/// Crates through which a pure core would reach the world.
+const WORLD: [&str; 14] = [
+    "async-io",
+    "async-std",
+    "axum",
+    "h2",
+    "hyper",
+    "libc",
+    "mio",
+    "nix",
+    "pingora-core",
+    "reqwest",
+    "rustix",
+    "smol",
+    "socket2",
+    "tokio",
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn metadata() -> Metadata {
+    // Only what this machine builds with is on it.
+    let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let options = ["--locked", "--offline", "--filter-platform", &platform].map(str::to_owned);
+    let mut command = MetadataCommand::new();
+    command.manifest_path(root().join("Cargo.toml")).other_options(options);
+    command.exec().expect("cargo metadata answers")
+}
+
+/// The names of a package's dependencies, of this kind.
+fn direct(metadata: &Metadata, name: &str, kinds: &[DependencyKind]) -> BTreeSet<String> {
+    let packages = metadata.workspace_packages();
+    let package = packages.iter().find(|package| &*package.name == name).expect("a member of the workspace");
+    let wanted = package.dependencies.iter().filter(|dependency| kinds.contains(&dependency.kind));
+    wanted.map(|dependency| dependency.name.clone()).collect()
+}
+
+/// Everything that a package links, tests and build scripts aside.
+fn linked(metadata: &Metadata, name: &str) -> BTreeSet<String> {
+    let names: BTreeMap<&PackageId, &str> =
+        metadata.packages.iter().map(|package| (&package.id, package.name.as_str())).collect();
+    let nodes = &metadata.resolve.as_ref().expect("the graph is resolved").nodes;
+    let start = nodes.iter().find(|node| names[&node.id] == name).expect("a package of the graph");
+    let (mut seen, mut next) = (BTreeSet::new(), VecDeque::from([&start.id]));
+    while let Some(id) = next.pop_front() {
+        let node = nodes.iter().find(|node| &node.id == id).expect("a package of the graph");
+        for dependency in &node.deps {
+            let normal = dependency.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal);
+            if normal && seen.insert(&dependency.pkg) {
+                next.push_back(&dependency.pkg);
+            }
+        }
+    }
+    seen.iter().map(|id| names[id].to_owned()).collect()
+}
+
+#[test]
+fn imports_are_the_dag_of_the_design() {
+    let metadata = metadata();
+    let members: BTreeSet<String> =
+        metadata.workspace_packages().iter().map(|package| package.name.to_string()).collect();
+    let drawn: BTreeSet<String> = DAG.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(members, drawn, "a new crate needs its place in the DAG");
+    for (name, allowed) in DAG {
+        let all = [DependencyKind::Normal, DependencyKind::Build, DependencyKind::Development];
+        let used: BTreeSet<String> = direct(&metadata, name, &all).intersection(&members).cloned().collect();
+        let allowed: BTreeSet<String> = allowed.iter().map(|name| (*name).to_owned()).collect();
+        assert!(used.is_subset(&allowed), "{name} uses {:?}", used.difference(&allowed).collect::<Vec<_>>());
+    }
+    let all: BTreeSet<String> = members.iter().filter(|name| *name != "tidegate").cloned().collect();
+    let used = direct(&metadata, "tidegate", &[DependencyKind::Normal]);
+    assert!(used.is_superset(&all), "the daemon is made of all of them");
+}
+
+#[test]
+fn the_core_links_nothing_that_reaches_the_world() {
+    let metadata = metadata();
+    let linked = linked(&metadata, "tidegate-health");
+    assert!(linked.contains("serde"), "the graph is followed: {linked:?}");
+    let found: Vec<_> = WORLD.iter().filter(|name| linked.contains(**name)).collect();
+    assert!(found.is_empty(), "tidegate-health links {found:?}");
+    assert!(self::linked(&metadata, "tidegate-probe").contains("tokio"), "the list would find it");
+}
+
+#[test]
+fn the_core_may_not_ask_a_clock_a_socket_or_a_file() {
+    let lints = std::fs::read_to_string(root().join("health/clippy.toml")).expect("the core has its lints");
+    let lints: toml_paths::Lints = toml_paths::read(&lints);
+    for method in ["std::time::Instant::now", "std::time::SystemTime::now"] {
+        assert!(lints.methods.contains(method), "{method} is not banned");
+    }
+    for kind in ["std::net::TcpStream", "std::net::TcpListener", "std::net::UdpSocket", "std::fs::File"] {
+        assert!(lints.types.contains(kind), "{kind} is not banned");
+    }
+    for method in ["read", "read_to_string", "write", "read_dir", "remove_file", "rename", "create_dir_all"] {
+        assert!(lints.methods.contains(&*format!("std::fs::{method}")), "std::fs::{method} is not banned");
+    }
+}
+
+/// Just enough of the lints' file: its two lists, by their paths.
+mod toml_paths {
+    use std::collections::BTreeSet;
+
+    pub(super) struct Lints {
+        pub(super) methods: BTreeSet<String>,
+        pub(super) types: BTreeSet<String>,
+    }
+
+    pub(super) fn read(text: &str) -> Lints {
+        Lints { methods: list(text, "disallowed-methods"), types: list(text, "disallowed-types") }
+    }
+
+    fn list(text: &str, key: &str) -> BTreeSet<String> {
+        let (_, rest) = text.split_once(&format!("{key} = [")).expect("the list is there");
+        let (list, _) = rest.split_once("\n]").expect("the list ends");
+        let entries = list.lines().filter(|line| !line.trim_start().starts_with('#'));
+        entries
+            .filter_map(|line| Some(line.split_once("path = \"")?.1.split_once('"')?.0.to_owned()))
+            .collect()
+    }
+}
+
+/// A configuration that a reader copies must work as it stands.
+#[test]
+fn configurations_in_the_documents_pass_the_check() {
+    let mut documents = vec![root().join("README.md")];
+    let docs = std::fs::read_dir(root().join("docs")).expect("there are documents");
+    documents.extend(docs.map(|entry| entry.expect("a document").path()).filter(|path| is_markdown(path)));
+    let mut checked = 0;
+    for document in &documents {
+        let text = std::fs::read_to_string(document).expect("a document is text");
+        for block in blocks(&text).filter(|block| block.contains("state_dir")) {
+            check(document, &block);
+            checked += 1;
+        }
+    }
+    assert!(checked > 0, "no document shows a configuration");
+}
+
+fn is_markdown(path: &PathBuf) -> bool {
+    path.extension().is_some_and(|extension| extension == "md")
+}
+
+/// The fenced blocks of TOML.
+fn blocks(text: &str) -> impl Iterator<Item = String> {
+    let mut blocks = Vec::new();
+    let mut rest = text;
+    while let Some((_, after)) = rest.split_once("```toml\n") {
+        let (block, after) = after.split_once("\n```").expect("a fence is closed");
+        blocks.push(format!("{block}\n"));
+        rest = after;
+    }
+    blocks.into_iter()
+}
+
+fn check(document: &Path, block: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    for line in block.lines().filter_map(|line| line.trim().strip_prefix("file = \"")) {
+        let name = line.split('"').next().expect("the name ends");
+        let zone = "@ 60 IN SOA ns1 hostmaster 1 3600 600 86400 60\n@ 60 IN NS ns1\nns1 60 IN A 192.0.2.53\n";
+        std::fs::write(folder.path().join(name), zone).expect("a zone file");
+    }
+    let config = folder.path().join("tidegate.toml");
+    std::fs::write(&config, block).expect("a configuration");
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_tidegate")).args(["check", "--config"]).arg(&config).output();
+    let output = output.expect("the check runs");
+    assert!(
+        output.status.success(),
+        "{}:\n{block}\n{}{}",
+        document.display(),
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
