@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Json;
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{ConnectInfo, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
@@ -27,6 +28,11 @@ use crate::world::Worlds;
 /// The longest reason and the longest name of a person, in characters.
 const REASON_MAX: usize = 500;
 const ACTOR_MAX: usize = 64;
+
+/// What to do next, for calls that make no sense.
+const BODY: &str = "send JSON: {\"reason\": \"WHY\"}, with \"to\": \"SITE\" for a switch and \"overrides\": [\"RULE\"] where one is in the way";
+const LOOKING: &str =
+    "read /api/v1/status, /api/v1/groups/GROUP/explain or /api/v1/history?limit=N&group=GROUP";
 
 /// What the routes need of the daemon.
 #[derive(Clone)]
@@ -52,6 +58,7 @@ impl Admin {
     pub(super) fn whole(self) -> axum::Router {
         let orders = axum::Router::new()
             .route("/api/v1/groups/{group}/{verb}", post(order))
+            .method_not_allowed_fallback(not_allowed)
             .route_layer(middleware::from_fn(only_owner));
         self.clone().read_only().merge(orders.with_state(self))
     }
@@ -95,7 +102,11 @@ async fn status(State(admin): State<Admin>) -> Answer<StatusReply> {
     }))
 }
 
-async fn explain(State(admin): State<Admin>, Path(group): Path<String>) -> Answer<Explanation> {
+async fn explain(
+    State(admin): State<Admin>,
+    group: Result<Path<String>, PathRejection>,
+) -> Answer<Explanation> {
+    let Path(group) = group.map_err(|error| bad(error.body_text(), LOOKING))?;
     let group = admin.group(&group)?;
     Ok(Json(admin.control.explain(group).await.ok_or_else(stopping)?))
 }
@@ -112,7 +123,11 @@ fn history_limit() -> u16 {
     50
 }
 
-async fn history(State(admin): State<Admin>, Query(query): Query<HistoryQuery>) -> Answer<Vec<Event>> {
+async fn history(
+    State(admin): State<Admin>,
+    query: Result<Query<HistoryQuery>, QueryRejection>,
+) -> Answer<Vec<Event>> {
+    let Query(query) = query.map_err(|error| bad(error.body_text(), LOOKING))?;
     if let Some(group) = &query.group {
         admin.group(group)?;
     }
@@ -125,14 +140,16 @@ async fn history(State(admin): State<Admin>, Query(query): Query<HistoryQuery>) 
 async fn order(
     State(admin): State<Admin>,
     ConnectInfo(peer): ConnectInfo<Peer>,
-    Path((group, verb)): Path<(String, String)>,
-    body: Result<Json<OrderBody>, axum::extract::rejection::JsonRejection>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    body: Result<Json<OrderBody>, JsonRejection>,
 ) -> Answer<DoneReply> {
+    let Path((group, verb)) = path.map_err(|error| bad(error.body_text(), LOOKING))?;
     let group = admin.group(&group)?;
-    let Json(body) = body.map_err(|error| bad(error.body_text()))?;
+    let Json(body) = body.map_err(|error| bad(error.body_text(), BODY))?;
     let verb = verb_of(&admin.fleet, &verb, &body)?;
     if body.reason.trim().is_empty() || body.reason.chars().count() > REASON_MAX {
-        return Err(bad(format!("a reason of 1 to {REASON_MAX} characters is needed, for the history")));
+        let message = format!("a reason of 1 to {REASON_MAX} characters is needed, for the history");
+        return Err(bad(message, "say why, in a sentence"));
     }
     let order = Order {
         id: 0,
@@ -150,7 +167,7 @@ async fn order(
 
 fn verb_of(fleet: &Fleet, verb: &str, body: &OrderBody) -> Result<Verb, Problem> {
     if verb == "switch" {
-        let to = body.to.as_deref().ok_or_else(|| bad("a switch needs `to`: the site".into()))?;
+        let to = body.to.as_deref().ok_or_else(|| bad("a switch needs `to`: the site".into(), BODY))?;
         let to = fleet.site_named(to).ok_or_else(|| {
             let names: Vec<_> = fleet.sites.iter().map(|site| &*site.name).collect();
             let next = format!("the sites are {}", names.join(", "));
@@ -159,7 +176,7 @@ fn verb_of(fleet: &Fleet, verb: &str, body: &OrderBody) -> Result<Verb, Problem>
         return Ok(Verb::Switch { to });
     }
     if body.to.is_some() {
-        return Err(bad("only a switch takes `to`".into()));
+        return Err(bad("only a switch takes `to`".into(), BODY));
     }
     match verb {
         "failback" => Ok(Verb::Failback),
@@ -185,7 +202,8 @@ fn actor(peer: &Peer, claimed: Option<&str>) -> Result<Name, Problem> {
                 || person.chars().count() > ACTOR_MAX
                 || person.chars().any(char::is_control) =>
         {
-            Err(bad(format!("an actor has 1 to {ACTOR_MAX} printable characters")))
+            let message = format!("an actor has 1 to {ACTOR_MAX} printable characters");
+            Err(bad(message, "leave it out: the account that calls is on record"))
         }
         Some(person) => Ok(format!("{person} as {}", peer.account).into()),
     }
@@ -238,7 +256,7 @@ async fn readyz(State(admin): State<Admin>) -> Response {
 }
 
 async fn nothing_here() -> Problem {
-    problem(StatusCode::NOT_FOUND, "not-found", "there is nothing here".into(), None)
+    problem(StatusCode::NOT_FOUND, "not-found", "there is nothing here".into(), Some(LOOKING.into()))
 }
 
 async fn not_allowed() -> Problem {
@@ -250,8 +268,8 @@ fn problem(status: StatusCode, label: &str, message: String, next: Option<String
     Problem(status, ApiError { label: label.into(), message, next })
 }
 
-fn bad(message: String) -> Problem {
-    problem(StatusCode::BAD_REQUEST, "bad-request", message, None)
+fn bad(message: String, next: &str) -> Problem {
+    problem(StatusCode::BAD_REQUEST, "bad-request", message, Some(next.into()))
 }
 
 fn stopping() -> Problem {
