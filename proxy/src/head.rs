@@ -30,7 +30,7 @@ pub(crate) struct Facts {
     pub(crate) get_or_head: bool,
     pub(crate) http11: bool,
     pub(crate) framing: Framing,
-    /// A GET that asks to leave HTTP (`Connection: upgrade` with `Upgrade`).
+    /// A GET that asks to leave HTTP (`Connection: upgrade` with `Upgrade`) for something else than another HTTP.
     pub(crate) upgrade: bool,
     /// The path and query within an absolute-form target; `None` for the ordinary form.
     pub(crate) absolute: Option<Range<usize>>,
@@ -236,6 +236,7 @@ struct Seen<'a> {
     length: Option<u64>,
     coding: Option<&'a [u8]>,
     upgrade: bool,
+    another_http: bool,
     connection_upgrade: bool,
 }
 
@@ -256,6 +257,7 @@ impl<'a> Seen<'a> {
             }
         } else if name.eq_ignore_ascii_case(b"upgrade") {
             self.upgrade = true;
+            self.another_http |= value.split(|&b| b == b',').any(is_another_http);
         } else if name.eq_ignore_ascii_case(b"connection") {
             self.connection_upgrade |=
                 value.split(|&b| b == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"));
@@ -288,10 +290,18 @@ impl<'a> Seen<'a> {
         facts.upgrade = get
             && facts.http11
             && self.upgrade
+            && !self.another_http
             && self.connection_upgrade
             && matches!(facts.framing, Framing::None | Framing::Length(0));
         Ok(())
     }
+}
+
+/// Protocols that carry requests again. In a tunnel they would reach the origin unseen: not checked, not marked with whom
+/// they come from, and not bound to this host. RFC 9110, section 7.8, lets a server ignore any upgrade.
+fn is_another_http(protocol: &[u8]) -> bool {
+    let name = protocol.split(|&b| b == b'/').next().unwrap_or_default().trim_ascii();
+    [&b"h2c"[..], b"h2", b"http", b"tls"].iter().any(|other| name.eq_ignore_ascii_case(other))
 }
 
 /// Digits only: no sign, no list, nothing a size of 64 bits cannot hold.

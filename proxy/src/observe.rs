@@ -19,7 +19,8 @@ pub enum SignalKind {
     Reset,
     /// The request was sent and no response head came within the first-byte timeout.
     Silent,
-    /// A complete answer with a status of 500 to 599.
+    /// A complete answer with a status of 500 to 599, other than 501 and 505: those are about the request's method and
+    /// version, which the client chose.
     Status5xx,
 }
 

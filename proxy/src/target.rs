@@ -155,7 +155,7 @@ impl Target {
         InFlight(Arc::clone(self))
     }
 
-    /// An answer below 500: it works.
+    /// An answer that does not count as a failure: it works.
     pub(crate) fn note_success(&self, now_ms: u64) {
         // Written only when there is something to clear: this runs for every request and the line is shared.
         for counter in [&self.transport_failures, &self.status_failures] {

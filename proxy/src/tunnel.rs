@@ -61,7 +61,7 @@ pub(crate) async fn serve(
             }
         }
     };
-    let intact = forward::answer(&mut session, request.client, refused, &request.id).await;
+    let intact = forward::answer(request.shared, &mut session, request.client, refused, &request.id).await;
     forward::finish(request.shared, &request.service.name, started, &Outcome::own(refused.status, intact));
     forward::close_or_keep(session, request.client, behind, intact).await
 }
@@ -100,10 +100,11 @@ async fn attempt(request: &Request<'_>, session: &HttpSession, step: &Step) -> R
     };
     write.await.map_err(|_| sent(Fault::Reset, false))?;
     let mut read = BytesMut::with_capacity(4096);
+    // What was received, not what is left of it: an interim answer that was dropped is the beginning of an answer too.
     match timeout(settings.first_byte_timeout, read_head(&mut origin, &mut read)).await {
         Ok(Ok((code, head_len))) => Ok(Answer { code, origin, read, head_len }),
-        Ok(Err(fault)) => Err(sent(fault, !read.is_empty())),
-        Err(_) => Err(sent(Fault::Silent, !read.is_empty())),
+        Ok(Err(fault)) => Err(sent(fault, origin.received() > 0)),
+        Err(_) => Err(sent(Fault::Silent, origin.received() > 0)),
     }
 }
 
@@ -159,7 +160,8 @@ async fn relay(
         }
         _ => {
             let refusal = Refusal::BAD_RESPONSE;
-            let intact = forward::answer(&mut session, request.client, refusal, &request.id).await;
+            let intact =
+                forward::answer(request.shared, &mut session, request.client, refusal, &request.id).await;
             Outcome::own(refusal.status, intact)
         }
     };

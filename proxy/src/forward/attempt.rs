@@ -8,9 +8,11 @@ use std::sync::Arc;
 use pingora_core::protocols::http::v1::client::HttpSession as OriginSession;
 use pingora_core::protocols::http::v1::server::HttpSession;
 use pingora_core::{Error, ErrorType};
+use pingora_http::ResponseHeader;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::relay::bounded;
 use super::{Request, Step, headers};
 use crate::head::{Facts, Framing};
 use crate::limits::ServiceSettings;
@@ -177,14 +179,28 @@ pub(crate) async fn ask(
             Some(head) if head.status.is_informational() => {
                 if request.client.facts.http11 {
                     let interim = headers::interim(head).map_err(|_| failed(Fault::BadResponse, true))?;
-                    session.write_response_header(interim).await.map_err(|_| failed(Fault::Client, true))?;
+                    pass_on(request, session, interim).await.map_err(|_| failed(Fault::Client, true))?;
                 }
             }
+            Some(head) if !headers::coding_is_known(head) => return Err(failed(Fault::BadResponse, true)),
             Some(_) => return Ok(origin),
             None => return Err(failed(Fault::BadResponse, true)),
         }
     }
     Err(failed(Fault::BadResponse, true))
+}
+
+/// Passes an interim answer on, at once. It ends nothing, so a body that has not come yet is no reason to close the
+/// client's connection after this request.
+async fn pass_on(
+    request: &Request<'_>,
+    session: &mut HttpSession,
+    interim: Box<ResponseHeader>,
+) -> pingora_core::Result<()> {
+    session.set_close_on_response_before_downstream_finish(false);
+    let written = bounded(request.shared.limits.write_stall, session.write_response_header(interim)).await;
+    session.set_close_on_response_before_downstream_finish(true);
+    written
 }
 
 /// Waits for the next response head, and sends the body of the request meanwhile.

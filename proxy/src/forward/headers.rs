@@ -166,6 +166,26 @@ pub(crate) fn interim(from: &ResponseHeader) -> Result<Box<ResponseHeader>> {
     Ok(head)
 }
 
+/// Whether the body can be taken out of its transfer coding. No other coding was offered (TE is never sent), and to pass
+/// on a body whose coding has been stripped from the head would hand out garbage.
+pub(crate) fn coding_is_known(head: &ResponseHeader) -> bool {
+    let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    }
+}
+
+/// A length that is said more than once, as one (RFC 9110, section 8.6): pingora has found all of them equal.
+fn repeated_length(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut values = headers.get_all(header::CONTENT_LENGTH).iter();
+    let first = values.next()?.as_bytes();
+    let single = values.next().is_none() && !first.contains(&b',');
+    let length = first.split(|&b| b == b',').next()?.trim_ascii();
+    if single { None } else { HeaderValue::from_bytes(length).ok() }
+}
+
 /// The answer as it goes to the client. Its framing is chosen anew: the origin's length if it gave one, chunks for a
 /// client that knows them, and the end of the connection for one that does not.
 pub(crate) fn for_client(
@@ -181,6 +201,8 @@ pub(crate) fn for_client(
     head.set_version(Version::HTTP_11);
     if from.status == StatusCode::NO_CONTENT {
         head.remove_header(&header::CONTENT_LENGTH);
+    } else if let Some(length) = repeated_length(&from.headers) {
+        head.insert_header(header::CONTENT_LENGTH, length)?;
     }
     if has_body && !head.headers.contains_key(header::CONTENT_LENGTH) && request.client.facts.http11 {
         head.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;

@@ -32,6 +32,7 @@ use crate::{Shared, tunnel};
 pub(crate) use attempt::{Failed, Fault, Upload, connect};
 pub(crate) use course::{Course, Step};
 pub(crate) use headers::{RequestId, for_origin};
+use relay::bounded;
 pub(crate) use relay::run as relay;
 
 /// What the connection knows about a request.
@@ -85,7 +86,7 @@ pub(crate) async fn serve(
     let host = session.req_header().headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
     let Some(service) = view.service(host.unwrap_or("")) else {
         let id = RequestId::of(session.req_header());
-        let intact = answer(&mut session, &client, Refusal::UNKNOWN_HOST, &id).await;
+        let intact = answer(shared, &mut session, &client, Refusal::UNKNOWN_HOST, &id).await;
         finish(shared, "none", started, &Outcome::own(404, intact));
         return close_or_keep(session, &client, behind, intact).await;
     };
@@ -137,6 +138,7 @@ pub(crate) async fn close_or_keep(
 
 /// Writes a page of our own. Returns whether the client's connection is still intact.
 pub(crate) async fn answer(
+    shared: &Shared,
     session: &mut HttpSession,
     client: &Client,
     refusal: Refusal,
@@ -151,7 +153,7 @@ pub(crate) async fn answer(
         session.write_body(body.as_bytes()).await?;
         session.finish_body().await
     };
-    write.await.is_ok()
+    bounded(shared.limits.write_stall, write).await.is_ok()
 }
 
 /// Tells the client to expect the end of the connection once the proxy drains.
@@ -214,7 +216,7 @@ async fn give_up(request: &Request<'_>, session: &mut HttpSession, refusal: Refu
     let intact = if session.response_written().is_some_and(|head| !head.status.is_informational()) {
         false
     } else {
-        answer(session, request.client, refusal, &request.id).await
+        answer(request.shared, session, request.client, refusal, &request.id).await
     };
     Outcome::own(refusal.status, intact)
 }

@@ -44,7 +44,8 @@ pub(crate) async fn run(
 }
 
 fn note_status(request: &Request<'_>, target: &Target, course: &Course<'_>, code: u16) {
-    if code < 500 {
+    // 501 and 505 are about the method and the version, which the client chose: it could eject origins with them.
+    if code < 500 || matches!(code, 501 | 505) {
         target.note_success(now_ms());
         return;
     }
@@ -83,7 +84,7 @@ async fn pass(session: &mut HttpSession, piece: &[u8]) -> pingora_core::Result<(
 }
 
 /// pingora bounds the writing of a body by itself, but neither of a head nor of the last flush.
-async fn bounded<T>(
+pub(crate) async fn bounded<T>(
     limit: Duration,
     write: impl Future<Output = pingora_core::Result<T>>,
 ) -> pingora_core::Result<T> {

@@ -235,40 +235,6 @@ async fn a_broken_answer_breaks_the_clients_connection() {
 }
 
 #[tokio::test]
-async fn expect_continue_is_passed_to_the_origin_and_back() {
-    let origin = Origin::raw(|mut stream, log| {
-        Box::pin(async move {
-            let mut buf = Vec::new();
-            while let Some(head) = read_head(&mut stream, &mut buf).await {
-                let refused = head.starts_with("PUT /refused");
-                log.heads.lock().unwrap().push(head);
-                if refused {
-                    let answer = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno";
-                    stream.write_all(answer).await.unwrap();
-                    return;
-                }
-                stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.unwrap();
-                let mut body = [0; 4];
-                stream.read_exact(&mut body).await.unwrap();
-                stream.write_all(&ok(std::str::from_utf8(&body).unwrap())).await.unwrap();
-            }
-        })
-    })
-    .await;
-    let edge = Edge::new(service(&[origin.addr])).await;
-    let put = |path| {
-        format!("PUT {path} HTTP/1.1\r\nHost: app.test\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
-    };
-    let mut client = edge.client().await;
-    assert_eq!(client.ask(put("/")).await.status, 100);
-    assert_eq!(client.ask("body").await.text(), "body");
-    assert_eq!(field(&origin.log.head(0), "expect"), Some("100-continue"));
-    let mut client = edge.client().await;
-    assert_eq!(client.ask(put("/refused")).await.text(), "no");
-    assert!(client.is_closed().await, "the body never came, so the connection cannot be kept");
-}
-
-#[tokio::test]
 async fn an_early_answer_ends_an_upload_that_nobody_reads() {
     let origin = Origin::raw(|mut stream, _| {
         Box::pin(async move {
@@ -421,34 +387,4 @@ async fn an_answer_that_is_not_http_is_502() {
     assert_eq!(edge.ask(GET).await.reason(), (502, "bad-response"));
     let unasked = "GET /101 HTTP/1.1\r\nHost: app.test\r\n\r\n";
     assert_eq!(edge.ask(unasked).await.reason(), (502, "bad-response"));
-}
-
-#[tokio::test]
-async fn interim_answers_are_passed_on_and_bounded() {
-    let origin = Origin::replying(|head, _| {
-        let count = if head.starts_with("GET /endless") { 100 } else { 2 };
-        let mut answer = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(count).into_bytes();
-        answer.extend(ok("final"));
-        answer
-    })
-    .await;
-    let edge = Edge::new(service(&[origin.addr])).await;
-    let mut client = edge.client().await;
-    client.send(GET).await;
-    for _ in 0..2 {
-        let interim = client.response().await.unwrap();
-        assert_eq!((interim.status, interim.field("link")), (103, Some("</a>")));
-    }
-    assert_eq!(client.response().await.unwrap().text(), "final");
-    // A client of HTTP/1.0 does not know interim answers.
-    assert_eq!(edge.ask("GET / HTTP/1.0\r\nHost: app.test\r\n\r\n").await.text(), "final");
-    let mut client = edge.client().await;
-    client.send("GET /endless HTTP/1.1\r\nHost: app.test\r\n\r\n").await;
-    let last = loop {
-        let answer = client.response().await.unwrap();
-        if answer.status >= 200 {
-            break answer;
-        }
-    };
-    assert_eq!(last.reason(), (502, "bad-response"));
 }

@@ -1,8 +1,11 @@
 //! What must not get through does not, and what must change on the way does.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tidegate_proxy::Limits;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpSocket;
 
 use crate::kit::*;
 
@@ -193,4 +196,76 @@ async fn large_heads_are_refused() {
     let many = |n: usize| format!("GET / HTTP/1.1\r\nHost: app.test\r\n{}\r\n", "X: y\r\n".repeat(n));
     assert_eq!(edge.ask(many(99)).await.status, 200);
     assert_eq!(edge.ask(many(100)).await.reason(), (431, "head-too-large"));
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_the_proxys_own_pages_is_cut_off() {
+    let limits = Limits {
+        write_stall: Duration::from_millis(200),
+        requests_per_connection_max: u32::MAX,
+        ..Limits::default()
+    };
+    let edge = Edge::with(service(&[]), limits).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut client = within(socket.connect(edge.addr)).await.unwrap();
+    // Heads alone: the writing of a body is bounded by pingora itself.
+    let requests = "HEAD / HTTP/1.1\r\nHost: other.test\r\n\r\n".repeat(1_000);
+    // The answers fill the buffers of the kernel, then the proxy reads no more, then it ends.
+    within(async { while client.write_all(requests.as_bytes()).await.is_ok() {} }).await;
+    until(|| edge.told.open.load(Ordering::SeqCst) == 0).await;
+}
+
+#[tokio::test]
+async fn an_upgrade_to_another_http_is_not_tunnelled() {
+    let origin = Origin::named("a").await;
+    let edge = Edge::new(service(&[origin.addr])).await;
+    let mut client = edge.client().await;
+    for (n, upgrade) in ["h2c", "H2C", "websocket, h2c", "HTTP/2.0", "TLS/1.0"].into_iter().enumerate() {
+        let request = format!(
+            "GET / HTTP/1.1\r\nHost: app.test\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: {upgrade}\r\n\
+             HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n"
+        );
+        assert_eq!(client.ask(request).await.text(), "a", "answered as any request: {upgrade}");
+        let head = origin.log.head(n);
+        for name in ["connection", "upgrade", "http2-settings"] {
+            assert_eq!(field(&head, name), None, "{head}");
+        }
+    }
+    let twice = "GET / HTTP/1.1\r\nHost: app.test\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nUpgrade: websocket\r\n\r\n";
+    client.ask(twice).await;
+    assert_eq!(field(&origin.log.head(5), "upgrade"), None);
+}
+
+#[tokio::test]
+async fn a_coding_that_nobody_asked_for_is_502() {
+    for coding in
+        ["gzip, chunked", "gzip", "identity", "chunked, chunked", "chunked\r\nTransfer-Encoding: chunked"]
+    {
+        let origin = Origin::replying(move |_, _| {
+            format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: {coding}\r\n\r\n1\r\nx\r\n0\r\n\r\n").into_bytes()
+        })
+        .await;
+        let edge = Edge::new(service(&[origin.addr])).await;
+        assert_eq!(edge.ask(GET).await.reason(), (502, "bad-response"), "{coding}");
+    }
+}
+
+#[tokio::test]
+async fn an_answers_length_is_said_once() {
+    for length in ["2, 2", "2\r\nContent-Length: 2", "2,2\r\nContent-Length: 2"] {
+        let origin = Origin::replying(move |_, _| {
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\nok").into_bytes()
+        })
+        .await;
+        let edge = Edge::new(service(&[origin.addr])).await;
+        let mut client = edge.client().await;
+        for _ in 0..2 {
+            client.send(GET).await;
+            let head = client.head().await.unwrap().to_ascii_lowercase();
+            assert_eq!(head.matches("content-length").count(), 1, "{head}");
+            assert_eq!(field(&head, "content-length"), Some("2"), "{head}");
+            assert_eq!(client.read_exact(2).await, b"ok");
+        }
+    }
 }

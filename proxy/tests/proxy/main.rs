@@ -5,6 +5,7 @@
 mod drain;
 mod forwarding;
 mod hygiene;
+mod interim;
 mod kit;
 mod retries;
 mod tls;

@@ -177,6 +177,23 @@ async fn five_errors_in_a_row_eject_and_the_last_origin_stays() {
     assert!(edge.told.signals.lock().unwrap().iter().all(|signal| !signal.ejected));
 }
 
+/// A client chooses methods and versions; it must not be able to take an origin away with them.
+#[tokio::test]
+async fn what_a_client_brings_about_is_no_failure_of_the_origin() {
+    for status in [501, 505] {
+        let refusing = move || {
+            Origin::replying(move |_, _| format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n").into())
+        };
+        let (a, b) = (refusing().await, refusing().await);
+        let edge = Edge::new(service(&[a.addr, b.addr])).await;
+        let mut client = edge.client().await;
+        for _ in 0..30 {
+            assert_eq!(client.ask("BREW / HTTP/1.1\r\nHost: app.test\r\n\r\n").await.status, status);
+        }
+        assert!(edge.told.signals.lock().unwrap().is_empty());
+    }
+}
+
 #[tokio::test]
 async fn fail_static_tries_what_is_down_but_never_what_is_forced_down() {
     let (down, forced) = (Origin::named("down").await, Origin::named("forced").await);

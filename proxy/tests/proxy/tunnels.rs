@@ -98,6 +98,24 @@ async fn upgrades_retry_like_gets() {
 }
 
 #[tokio::test]
+async fn an_upgrade_whose_answer_has_begun_is_not_tried_again() {
+    let dying = || {
+        Origin::raw(|mut stream, log| {
+            Box::pin(async move {
+                if let Some(head) = read_head(&mut stream, &mut Vec::new()).await {
+                    log.heads.lock().unwrap().push(head);
+                    stream.write_all(b"HTTP/1.1 103 Early Hints\r\n\r\n").await.unwrap();
+                }
+            })
+        })
+    };
+    let (a, b) = (dying().await, dying().await);
+    let edge = Edge::new(service(&[a.addr, b.addr])).await;
+    assert_eq!(edge.ask(UPGRADE).await.reason(), (502, "reset"));
+    assert_eq!(a.log.requests() + b.log.requests(), 1);
+}
+
+#[tokio::test]
 async fn idle_tunnels_end_after_their_own_time_only() {
     let origin = switching().await;
     let mut impatient = service(&[origin.addr]);
