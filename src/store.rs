@@ -27,6 +27,9 @@ const QUEUE_MAX: usize = 1024;
 /// The layout of the file; a newer one is not touched.
 const SCHEMA: u64 = 1;
 
+#[cfg(test)]
+mod tests;
+
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const GROUPS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("groups");
 const ZONES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("zones");
@@ -145,14 +148,15 @@ impl Store {
     /// The disk failed or did not answer in time, or too many writes wait for it.
     pub async fn write(&self, change: Change, undo: Change) -> Result<(), StoreError> {
         let fate = Arc::new(Fate::default());
-        let (done, answer) = oneshot::channel();
+        let (done, mut answer) = oneshot::channel();
         self.send(Job::Write { write: Box::new(Write { change, undo, fate: fate.clone() }), done })?;
-        match tokio::time::timeout(DEADLINE, answer).await {
-            Ok(answer) => answer.unwrap_or(Err(StoreError::Gone)),
-            Err(_) if fate.settle(Fate::GIVEN_UP) => Err(StoreError::Stalled),
-            // Written in the last moment.
-            Err(_) => Ok(()),
-        }
+        let answer = match tokio::time::timeout(DEADLINE, &mut answer).await {
+            Ok(answer) => answer,
+            Err(_) if fate.settle(Fate::GIVEN_UP) => return Err(StoreError::Stalled),
+            // The disk was faster by a hair; whether it did the work is on its way.
+            Err(_) => answer.await,
+        };
+        answer.unwrap_or(Err(StoreError::Gone))
     }
 
     /// The newest entries of the history, newest first.
