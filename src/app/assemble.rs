@@ -110,7 +110,7 @@ async fn keep_serials(store: &Store, zones: &BTreeMap<Name, Zone>, stored: &BTre
     if zones.is_empty() {
         return;
     }
-    if let Err(error) = store.write(Change { zones, ..Change::default() }, Change::default()).await {
+    if let Err(error) = store.write(Change { zones, ..Change::default() }, Vec::new()).await {
         tracing::error!(%error, "the zones' serials could not be written; switching will be refused, too");
     }
 }

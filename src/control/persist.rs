@@ -83,11 +83,10 @@ impl Persister {
         self.started.insert(ticket, Started { group, event: event.clone(), serials });
         let name = self.fleet.group(group).name.clone();
         let change = Change { groups: vec![(name.clone(), next)], zones, event: Some(event) };
-        // Serials are not taken back: one that nobody saw is only a gap.
-        let undo = Change { groups: vec![(name, previous)], ..Change::default() };
+        let before = vec![(name, previous)];
         let (store, finish) = (self.store.clone(), self.finish.clone());
         tokio::spawn(async move {
-            let outcome = store.write(change, undo).await.map_err(|error| error.to_string());
+            let outcome = store.write(change, before).await.map_err(|error| error.to_string());
             // Fails only when the control task is gone.
             let _ = finish.send((ticket, outcome)).await;
         });
@@ -115,7 +114,7 @@ impl Persister {
         let store = self.store.clone();
         tokio::spawn(async move {
             let change = Change { event: Some(event), ..Change::default() };
-            if let Err(error) = store.write(change, Change::default()).await {
+            if let Err(error) = store.write(change, Vec::new()).await {
                 tracing::warn!(%error, "an entry of the history could not be written");
             }
             drop(permit);

@@ -1,151 +1,124 @@
-//! The deadline of writes, against a disk that answers when the test lets it.
+//! The last word on late and failed writes, and the rings of the history.
 
-use std::io;
-use std::sync::{Condvar, Mutex};
-use std::thread::JoinHandle;
-
-use redb::StorageBackend;
-use redb::backends::InMemoryBackend;
+use tidegate_health::durable::{Decision, SwitchKind};
+use tidegate_health::event::EventKind;
+use tidegate_health::time::Wall;
 
 use super::*;
 
-/// A disk whose syncs wait while it is stalled, and that outlives the database on it.
-#[derive(Clone, Debug, Default)]
-struct Disk {
-    memory: Arc<InMemoryBackend>,
-    stalled: Arc<(Mutex<bool>, Condvar)>,
+fn durable(site: &str, epoch: u64) -> Durable {
+    let (actor, reason) = (Name::from("naomi"), Name::from("because"));
+    let site = site.into();
+    let decision = Decision { site, epoch, kind: SwitchKind::Switchover, since: Wall(epoch), actor, reason };
+    Durable { decision: Some(decision), ..Durable::default() }
 }
 
-impl Disk {
-    fn stall(&self, stalled: bool) {
-        *self.stalled.0.lock().unwrap() = stalled;
-        self.stalled.1.notify_all();
-    }
-
-    /// A store whose thread works on this disk.
-    fn open(&self) -> (Store, JoinHandle<()>) {
-        let database = self.database();
-        prepare(&database).unwrap();
-        let (jobs, queue) = mpsc::sync_channel(QUEUE_MAX);
-        let worker = Worker { path: PathBuf::new(), database: Some(database) };
-        (Store { jobs }, std::thread::spawn(move || worker.run(&queue)))
-    }
-
-    fn database(&self) -> Database {
-        Database::builder().create_with_backend(self.clone()).unwrap()
-    }
-
-    /// What a restart would find.
-    fn serial(&self) -> Option<u32> {
-        load(&self.database()).unwrap().zones.get(ZONE).map(|record| record.serial)
+fn event(kind: EventKind, at: u64) -> Event {
+    let (actor, reason) = (Name::from("naomi"), format!("event {at}").into());
+    let group = Some("app".into());
+    Event {
+        at: Wall(at),
+        group,
+        kind,
+        actor,
+        reason,
+        from: None,
+        to: None,
+        epoch: None,
+        overrides: Vec::new(),
     }
 }
 
-impl StorageBackend for Disk {
-    fn len(&self) -> io::Result<u64> {
-        self.memory.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.memory.read(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.memory.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let stalled = self.stalled.0.lock().unwrap();
-        drop(self.stalled.1.wait_while(stalled, |stalled| *stalled).unwrap());
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.memory.write(offset, data)
-    }
+fn change(site: &str, epoch: u64) -> Change {
+    let event = Some(event(EventKind::Switchover, epoch));
+    Change { groups: vec![("app".into(), durable(site, epoch))], zones: Vec::new(), event }
 }
 
-const ZONE: &str = "example.test";
-
-fn change(serial: u32) -> Change {
-    Change { zones: vec![(ZONE.into(), ZoneRecord { serial, content: 0 })], ..Change::default() }
+/// A worker on a file of its own, without a thread: the test says when it works.
+fn worker(folder: &Path) -> Worker {
+    let path = folder.join("tidegate.redb");
+    let database = file::open(&path).expect("a new store");
+    Worker::new(path, Arc::new(Mutex::new(Some(Arc::new(database)))))
 }
 
-#[tokio::test]
-async fn a_write_that_comes_too_late_is_taken_back() {
-    let disk = Disk::default();
-    let (store, thread) = disk.open();
-    store.write(change(1), Change::default()).await.unwrap();
-
-    disk.stall(true);
-    let begun = std::time::Instant::now();
-    // The first is at the disk, the second waits behind it: neither is done, and nobody waits for ever.
-    let (first, second) = tokio::join!(store.write(change(2), change(1)), store.write(change(3), change(1)));
-    assert!(matches!(first, Err(StoreError::Stalled)), "{first:?}");
-    assert!(matches!(second, Err(StoreError::Stalled)), "{second:?}");
-    assert!(matches!(store.history(1, None).await, Err(StoreError::Stalled)));
-    assert!(begun.elapsed() < 3 * DEADLINE, "{:?}", begun.elapsed());
-
-    disk.stall(false);
-    drop(store);
-    thread.join().unwrap();
-    assert_eq!(disk.serial(), Some(1), "the file says what readers were told");
+fn job(change: Change, before: Durable) -> (Job, Arc<Fate>, oneshot::Receiver<Result<(), StoreError>>) {
+    let fate = Arc::new(Fate::default());
+    let (done, answer) = oneshot::channel();
+    (Job { change, before: vec![("app".into(), before)], fate: fate.clone(), done }, fate, answer)
 }
 
-#[tokio::test]
-async fn after_a_stall_writes_go_on() {
-    let disk = Disk::default();
-    let (store, thread) = disk.open();
-    store.write(change(1), Change::default()).await.unwrap();
-    disk.stall(true);
-    store.write(change(2), change(1)).await.unwrap_err();
-    disk.stall(false);
-    store.write(change(3), change(1)).await.unwrap();
-    drop(store);
-    thread.join().unwrap();
-    assert_eq!(disk.serial(), Some(3));
+#[test]
+fn a_write_in_time_is_kept_and_answered() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let worker = worker(folder.path());
+    let (job, _, mut answer) = job(change("dr", 2), durable("main", 1));
+    worker.work(job);
+    assert!(matches!(answer.try_recv(), Ok(Ok(()))));
+    let database = worker.database();
+    assert_eq!(file::load(&database).expect("readable").groups["app"], durable("dr", 2));
+    assert_eq!(file::history(&database, 10, None).expect("readable").len(), 1);
 }
 
-#[tokio::test]
-async fn a_stalled_disk_does_not_gather_writes_without_bound() {
-    let disk = Disk::default();
-    let (store, thread) = disk.open();
-    disk.stall(true);
-    let asked: Vec<_> = (0..2 * QUEUE_MAX as u32)
-        .map(|serial| {
-            let store = store.clone();
-            tokio::spawn(async move { store.write(change(serial), Change::default()).await })
-        })
-        .collect();
-    let mut full = 0;
-    for asked in asked {
-        match asked.await.unwrap() {
-            Err(StoreError::Full) => full += 1,
-            Err(StoreError::Stalled) => {}
-            other => panic!("{other:?}"),
-        }
+#[test]
+fn a_write_given_up_before_it_began_is_not_made() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let worker = worker(folder.path());
+    let (job, fate, mut answer) = job(change("dr", 2), durable("main", 1));
+    assert!(fate.give_up());
+    worker.work(job);
+    assert!(answer.try_recv().is_err(), "nobody waits for it");
+    assert!(file::load(&worker.database()).expect("readable").groups.is_empty());
+}
+
+#[test]
+fn what_is_taken_back_leaves_neither_the_decision_nor_its_entry() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = file::open(&folder.path().join("tidegate.redb")).expect("a new store");
+    file::write(&database, &change("main", 1)).expect("written");
+    file::write(&database, &change("dr", 2)).expect("written");
+    let before = vec![(Name::from("app"), durable("main", 1))];
+    file::take_back(&database, &change("dr", 2), &before).expect("written");
+    assert_eq!(file::load(&database).expect("readable").groups["app"], durable("main", 1));
+    let history = file::history(&database, 10, None).expect("readable");
+    assert_eq!(history, [event(EventKind::Switchover, 1)]);
+    // Where the change never reached the disk there is nothing of it to remove.
+    file::take_back(&database, &change("dr", 2), &before).expect("written");
+    assert_eq!(file::history(&database, 10, None).expect("readable").len(), 1);
+}
+
+#[test]
+fn a_flood_of_notes_displaces_no_decision() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = file::open(&folder.path().join("tidegate.redb")).expect("a new store");
+    file::write(&database, &change("main", 1)).expect("written");
+    let entries: u64 = 40;
+    for at in 2..2 + entries {
+        let note = Change { event: Some(event(EventKind::Refused, at)), ..Change::default() };
+        file::write(&database, &note).expect("written");
     }
-    // One may be at the disk beside those in the queue.
-    assert!((QUEUE_MAX - 1..=QUEUE_MAX).contains(&full), "{full} were refused");
-    disk.stall(false);
-    drop(store);
-    thread.join().unwrap();
+    let history = file::history(&database, 10_000, Some("app")).expect("readable");
+    assert_eq!(history.len() as u64, entries + 1);
+    assert!(history.is_sorted_by_key(|event| std::cmp::Reverse(event.at)), "newest first");
+    assert_eq!(history.last().map(|event| event.kind), Some(EventKind::Switchover));
+    assert_eq!(file::history(&database, 3, None).expect("readable").len(), 3);
+    assert!(file::history(&database, 3, Some("other")).expect("readable").is_empty());
 }
 
-/// The disk is faster than the deadline, and its answer is no.
-#[tokio::test]
-async fn a_failure_in_the_last_moment_is_no_success() {
-    let (jobs, queue) = mpsc::sync_channel(1);
-    let store = Store { jobs };
-    let thread = std::thread::spawn(move || {
-        let Ok(Job::Write { write, done }) = queue.recv() else { panic!("a write was asked for") };
-        assert!(write.fate.settle(Fate::WRITTEN));
-        // The asker's deadline passes between the disk's word and its answer.
-        std::thread::sleep(DEADLINE + Duration::from_millis(300));
-        let failed = redb::Error::Io(io::Error::other("no room"));
-        done.send(Err(StoreError::Io(Box::new(failed)))).unwrap();
-    });
-    let outcome = store.write(change(1), Change::default()).await;
-    assert!(matches!(outcome, Err(StoreError::Io(_))), "{outcome:?}");
-    thread.join().unwrap();
+#[test]
+fn an_empty_file_is_no_new_store() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tidegate.redb");
+    std::fs::write(&path, b"").expect("written");
+    assert!(matches!(Store::open(folder.path()), Err(StoreError::Empty { .. })));
+    assert_eq!(std::fs::metadata(&path).expect("it is still there").len(), 0);
+}
+
+#[test]
+fn the_file_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    drop(Store::open(folder.path()).expect("a new store"));
+    let mode =
+        std::fs::metadata(folder.path().join("tidegate.redb")).expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
 }

@@ -1,0 +1,204 @@
+//! What is in the file, and how it is read and written.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use redb::backends::FileBackend;
+use redb::{
+    Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
+    WriteTransaction,
+};
+use serde::{Deserialize, Serialize};
+use tidegate_health::durable::Durable;
+use tidegate_health::event::{Event, EventKind};
+use tidegate_health::id::Name;
+
+use super::{Change, StoreError, Stored, boxed};
+
+/// The layout of the file; a newer one is not touched.
+const SCHEMA: u64 = 1;
+
+type Ring = TableDefinition<'static, u64, &'static [u8]>;
+type Records = TableDefinition<'static, &'static str, &'static [u8]>;
+
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+const GROUPS: Records = TableDefinition::new("groups");
+const ZONES: Records = TableDefinition::new("zones");
+/// What was decided and done.
+const HISTORY: Ring = TableDefinition::new("history");
+/// What was noticed and refused: apart, so that no flood of it displaces what was done.
+const NOTES: Ring = TableDefinition::new("notes");
+
+/// The ring of an event, and how many entries it keeps.
+fn ring(kind: EventKind) -> (Ring, u64) {
+    match kind {
+        EventKind::Start
+        | EventKind::Failover
+        | EventKind::Switchover
+        | EventKind::Failback
+        | EventKind::Acknowledged
+        | EventKind::Frozen
+        | EventKind::Unfrozen => (HISTORY, 10_000),
+        EventKind::Proposed
+        | EventKind::Unfit
+        | EventKind::Recovered
+        | EventKind::Stalled
+        | EventKind::NotStored
+        | EventKind::Refused => (NOTES, 2_000),
+    }
+}
+
+pub(super) fn create_folder(folder: &Path) -> Result<(), StoreError> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o750)
+        .create(folder)
+        .map_err(|source| StoreError::Folder { path: folder.to_owned(), source })
+}
+
+/// Opens the file, or makes it where there is none.
+pub(super) fn open(path: &Path) -> Result<Database, StoreError> {
+    if std::fs::metadata(path).is_ok_and(|found| found.len() == 0) {
+        return Err(StoreError::Empty { path: path.to_owned() });
+    }
+    let broken = |source: redb::Error| StoreError::Open { path: path.to_owned(), source: Box::new(source) };
+    // Reasons and names of people are nobody else's business.
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    let file = file.map_err(|error| broken(redb::Error::Io(error)))?;
+    let failed = |error: redb::DatabaseError| match error {
+        redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.to_owned() },
+        other => broken(other.into()),
+    };
+    // The backend takes the file's lock, so that there is never a second writer.
+    let backend = FileBackend::new(file).map_err(failed)?;
+    let database = Builder::new().create_with_backend(backend).map_err(failed)?;
+    match layout(&database)? {
+        // Nothing is written where nothing has to be, so that a full disk keeps no daemon from starting.
+        Some(SCHEMA) => Ok(database),
+        Some(found) => Err(StoreError::Newer { path: path.to_owned(), found, known: SCHEMA }),
+        None => prepare(&database).map(|()| database),
+    }
+}
+
+/// The layout's number; none in a new file.
+fn layout(database: &Database) -> Result<Option<u64>, StoreError> {
+    let transaction = database.begin_read().map_err(boxed)?;
+    match transaction.open_table(META) {
+        Ok(meta) => Ok(meta.get("schema").map_err(boxed)?.map(|value| value.value())),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(boxed(error).into()),
+    }
+}
+
+/// Makes every table, and last of all says which layout they have.
+fn prepare(database: &Database) -> Result<(), StoreError> {
+    let transaction = database.begin_write().map_err(boxed)?;
+    transaction.open_table(GROUPS).map_err(boxed)?;
+    transaction.open_table(ZONES).map_err(boxed)?;
+    transaction.open_table(HISTORY).map_err(boxed)?;
+    transaction.open_table(NOTES).map_err(boxed)?;
+    transaction.open_table(META).map_err(boxed)?.insert("schema", SCHEMA).map_err(boxed)?;
+    Ok(transaction.commit().map_err(boxed)?)
+}
+
+pub(super) fn load(database: &Database) -> Result<Stored, StoreError> {
+    let transaction = database.begin_read().map_err(boxed)?;
+    let mut stored = Stored::default();
+    for entry in transaction.open_table(GROUPS).map_err(boxed)?.iter().map_err(boxed)? {
+        let (name, record) = entry.map_err(boxed)?;
+        stored.groups.insert(name.value().into(), decode("groups", record.value())?);
+    }
+    for entry in transaction.open_table(ZONES).map_err(boxed)?.iter().map_err(boxed)? {
+        let (name, record) = entry.map_err(boxed)?;
+        stored.zones.insert(name.value().into(), decode("zones", record.value())?);
+    }
+    Ok(stored)
+}
+
+/// All of a change, or nothing of it.
+pub(super) fn write(database: &Database, change: &Change) -> Result<(), StoreError> {
+    let transaction = database.begin_write().map_err(boxed)?;
+    write_groups(&transaction, &change.groups)?;
+    {
+        let mut zones = transaction.open_table(ZONES).map_err(boxed)?;
+        for (name, record) in &change.zones {
+            zones.insert(&**name, encode(record).as_slice()).map_err(boxed)?;
+        }
+    }
+    if let Some(event) = &change.event {
+        let (ring, entries_max) = ring(event.kind);
+        let mut entries = transaction.open_table(ring).map_err(boxed)?;
+        let next = entries.last().map_err(boxed)?.map_or(0, |(key, _)| key.value() + 1);
+        entries.insert(next, encode(event).as_slice()).map_err(boxed)?;
+        while entries.len().map_err(boxed)? > entries_max {
+            entries.pop_first().map_err(boxed)?;
+        }
+    }
+    Ok(transaction.commit().map_err(boxed)?)
+}
+
+/// Makes a change that did not count undone: the groups are as before, and its entry leaves the history. Serials stay:
+/// one that nobody saw is only a gap.
+pub(super) fn take_back(
+    database: &Database,
+    change: &Change,
+    before: &[(Name, Durable)],
+) -> Result<(), StoreError> {
+    let transaction = database.begin_write().map_err(boxed)?;
+    write_groups(&transaction, before)?;
+    if let Some(event) = &change.event {
+        let mut entries = transaction.open_table(ring(event.kind).0).map_err(boxed)?;
+        let is_last =
+            entries.last().map_err(boxed)?.is_some_and(|(_, record)| record.value() == encode(event));
+        if is_last {
+            entries.pop_last().map_err(boxed)?;
+        }
+    }
+    Ok(transaction.commit().map_err(boxed)?)
+}
+
+fn write_groups(transaction: &WriteTransaction, records: &[(Name, Durable)]) -> Result<(), StoreError> {
+    let mut groups = transaction.open_table(GROUPS).map_err(boxed)?;
+    for (name, durable) in records {
+        groups.insert(&**name, encode(durable).as_slice()).map_err(boxed)?;
+    }
+    Ok(())
+}
+
+/// The newest entries of both rings, newest first.
+pub(super) fn history(
+    database: &Database,
+    limit: usize,
+    group: Option<&str>,
+) -> Result<Vec<Event>, StoreError> {
+    let transaction = database.begin_read().map_err(boxed)?;
+    let mut events = Vec::new();
+    for ring in [HISTORY, NOTES] {
+        let table = transaction.open_table(ring).map_err(boxed)?;
+        let mut taken = 0;
+        for entry in table.iter().map_err(boxed)?.rev() {
+            let (_, record) = entry.map_err(boxed)?;
+            let event: Event = decode("history", record.value())?;
+            if group.is_none() || event.group.as_deref() == group {
+                events.push(event);
+                taken += 1;
+            }
+            if taken >= limit {
+                break;
+            }
+        }
+    }
+    // Stable, so that entries of one millisecond stay in the order of their ring.
+    events.sort_by_key(|event| std::cmp::Reverse(event.at));
+    events.truncate(limit);
+    Ok(events)
+}
+
+fn encode(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("records are plain maps with string keys, which JSON can always hold")
+}
+
+fn decode<T: for<'a> Deserialize<'a>>(table: &'static str, bytes: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(bytes).map_err(|error| StoreError::Record { table, detail: error.to_string() })
+}
