@@ -1,7 +1,7 @@
 //! The rules of the house, held against the house: who may import whom, and what the documents show.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
@@ -50,7 +50,7 @@ fn metadata() -> Metadata {
 /// The names of a package's dependencies, of this kind.
 fn direct(metadata: &Metadata, name: &str, kinds: &[DependencyKind]) -> BTreeSet<String> {
     let packages = metadata.workspace_packages();
-    let package = packages.iter().find(|package| &*package.name == name).expect("a member of the workspace");
+    let package = packages.iter().find(|package| *package.name == name).expect("a member of the workspace");
     let wanted = package.dependencies.iter().filter(|dependency| kinds.contains(&dependency.kind));
     wanted.map(|dependency| dependency.name.clone()).collect()
 }
@@ -157,7 +157,7 @@ fn configurations_in_the_documents_pass_the_check() {
     assert!(checked > 0, "no document shows a configuration");
 }
 
-fn is_markdown(path: &PathBuf) -> bool {
+fn is_markdown(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "md")
 }
 

@@ -96,7 +96,7 @@ async fn without_spill_a_lost_main_costs_failed_requests_until_the_switch_and_no
         match answer.code {
             200 => {}
             502 => {
-                assert!(answer.header("x-tidegate-reason").is_some() && entry.began < switched, "{entry:?}")
+                assert!(answer.header("x-tidegate-reason").is_some() && entry.began < switched, "{entry:?}");
             }
             other => panic!("answered {other}: {}", answer.head),
         }
