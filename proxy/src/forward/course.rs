@@ -20,6 +20,8 @@ pub(crate) struct Course<'a> {
     attempts_left: u32,
     died_once: bool,
     nothing_sent: bool,
+    /// The budget has paid for a second sending that was not made yet.
+    paid: bool,
     /// The origin whose reused connection turned out to be dead: a fresh one is worth a try if nothing else is left.
     stale: Option<Arc<Target>>,
     stale_used: bool,
@@ -44,6 +46,7 @@ impl<'a> Course<'a> {
             attempts_left: service.settings.attempts_max.clamp(1, 7),
             died_once: false,
             nothing_sent: true,
+            paid: false,
             stale: None,
             stale_used: false,
             retry: None,
@@ -58,6 +61,7 @@ impl<'a> Course<'a> {
     /// The next origin to try, or why there is none.
     pub(crate) fn next(&mut self, request: &Request<'a>) -> Result<Step, Refusal> {
         let step = self.within_site();
+        self.paid &= step.is_none();
         if step.is_some()
             && let Some(reason) = self.retry.take()
         {
@@ -109,6 +113,10 @@ impl<'a> Course<'a> {
         }
         for site in &request.service.spill_sites {
             if let Some(target) = self.pick(site) {
+                // Sending again is charged wherever it goes: what overloads one site must not flood the next.
+                if !self.nothing_sent && !self.paid && !request.service.budget.withdraw() {
+                    return None;
+                }
                 request.shared.observer.spill(&request.service.name, &self.active.site, &site.site);
                 self.site = site;
                 self.attempts_left = 0;
@@ -150,6 +158,7 @@ impl<'a> Course<'a> {
             return Ok(());
         }
         self.died_once = true;
+        self.paid = true;
         self.retry = Some(RetryReason::Died);
         Ok(())
     }

@@ -4,7 +4,8 @@
 //! - nothing sent (no connection could be made): any method, the next origin, no pause;
 //! - sent, but the connection died before a byte of an answer: a GET or HEAD without body, once, elsewhere;
 //! - anything else: no second try, the client is told what happened;
-//! - when the active site has nothing left, `spill` may allow the next read-ready site.
+//! - when the active site has nothing left, `spill` may allow the next read-ready site;
+//! - every second sending, at whichever site, is charged to the service's budget.
 
 mod attempt;
 mod course;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::CONTENT_LENGTH;
 use pingora_core::protocols::http::v1::client::HttpSession as OriginSession;
 use pingora_core::protocols::http::v1::server::HttpSession;
 use pingora_core::{Error, ErrorType};
@@ -70,6 +71,10 @@ async fn copy(
     };
     let head = headers::for_client(head, request, has_body, spilled_to)?;
     drain_soon(session, request.client);
+    if has_body && !request.client.facts.http11 && !head.headers.contains_key(CONTENT_LENGTH) {
+        // The body ends with the connection, and the head must not promise to keep it.
+        session.set_server_keepalive(None);
+    }
     let stall = request.shared.limits.write_stall;
     bounded(stall, session.write_response_header(head)).await?;
     if has_body {

@@ -201,6 +201,13 @@ async fn http10_clients_get_a_body_they_understand() {
     assert_eq!(answer.field("transfer-encoding"), None);
     assert_eq!(answer.field("connection"), Some("close"));
     assert!(origin.log.head(0).starts_with("GET / HTTP/1.1\r\n"));
+    let kept = "GET / HTTP/1.0\r\nHost: app.test\r\nConnection: keep-alive\r\n\r\n";
+    let answer = edge.ask(kept).await;
+    assert_eq!(
+        (answer.text(), answer.field("connection")),
+        ("abc", Some("close")),
+        "it ends with the connection"
+    );
 }
 
 #[tokio::test]

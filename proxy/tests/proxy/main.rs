@@ -4,6 +4,7 @@
 
 mod drain;
 mod forwarding;
+mod garbage;
 mod hygiene;
 mod interim;
 mod kit;

@@ -288,6 +288,53 @@ async fn an_empty_budget_allows_no_second_sending_but_any_number_of_connects() {
     }
 }
 
+/// Spilling what an overloaded site resets would double the load at the other one.
+#[tokio::test]
+async fn an_empty_budget_spills_nothing_that_was_sent() {
+    let dr = Origin::named("dr").await;
+    let none = BudgetPolicy { share_percent: 0, floor_per_second: 0 };
+    let spilling = |addr| {
+        let mut poor = service(&[addr]);
+        poor.budget = Arc::new(RetryBudget::new(none));
+        poor.spill = Spill::Any;
+        poor.spill_sites = vec![site("linode", &[&target(dr.addr)])];
+        poor.settings.first_byte_timeout = Duration::from_millis(100);
+        poor
+    };
+    let resetting = hanging_up().await;
+    let silent = Origin::raw(|stream, _| {
+        Box::pin(async move {
+            let _open = stream;
+            std::future::pending().await
+        })
+    })
+    .await;
+    for (origin, reason) in [(resetting, (502, "reset")), (silent, (504, "silent"))] {
+        let edge = Edge::new(spilling(origin.addr)).await;
+        assert_eq!(edge.ask(GET).await.reason(), reason);
+    }
+    assert_eq!(dr.log.connections(), 0);
+    let edge = Edge::new(spilling(closed_port().await)).await;
+    for _ in 0..20 {
+        assert_eq!(edge.ask(GET).await.text(), "dr", "what was not sent costs nothing");
+    }
+}
+
+/// One second sending is charged once, whether it goes to another origin or to another site.
+#[tokio::test]
+async fn a_budget_of_one_pays_for_one_spill() {
+    let (main, dr) = (hanging_up().await, Origin::named("dr").await);
+    let mut tight = service(&[main.addr]);
+    // One for each request.
+    tight.budget = Arc::new(RetryBudget::new(BudgetPolicy { share_percent: 100, floor_per_second: 0 }));
+    tight.spill = Spill::Safe;
+    tight.spill_sites = vec![site("linode", &[&target(dr.addr)])];
+    let edge = Edge::new(tight).await;
+    for _ in 0..5 {
+        assert_eq!(edge.ask(GET).await.text(), "dr");
+    }
+}
+
 #[tokio::test]
 async fn an_address_that_swallows_connections_is_passed_over_in_time() {
     // A listener that never accepts, its backlog of one filled: further connections hang.
