@@ -2,7 +2,7 @@
 //!
 //! It exists for four reasons:
 //! - *One send per answer.* pingora writes a head and the first piece of a body apart; towards a client the head waits
-//!   here for the piece behind it.
+//!   here for the piece behind it, if that piece is there already.
 //! - *No deadlock between two full pipes.* Towards an origin a write never blocks: what the socket does not take waits
 //!   here, and reading the answer drives it out. The forwarder reads the next piece of the upload only when nothing
 //!   waits, so one piece (64 KiB at most) is the bound. An origin that answers before it has read the upload is
@@ -15,7 +15,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 
 use async_trait::async_trait;
@@ -61,7 +61,7 @@ pub(crate) struct Wire {
     /// Bytes the socket has not taken yet.
     out: BytesMut,
     /// Client side: the next write may be held back.
-    hold: bool,
+    hold: AtomicBool,
     /// Origin side: the transport below holds bytes of its own (TLS records) that a flush could not send yet.
     unflushed: bool,
     received: u64,
@@ -81,7 +81,7 @@ impl Wire {
             side,
             unread: BytesMut::new(),
             out: BytesMut::new(),
-            hold: true,
+            hold: AtomicBool::new(true),
             unflushed: false,
             received: 0,
             sent: 0,
@@ -119,6 +119,11 @@ impl Wire {
     pub(crate) fn restart(&mut self) {
         self.received = 0;
         self.sent = 0;
+    }
+
+    /// Client side: the next write goes out at once. Works on a shared reference, as pingora's session lends no other.
+    pub(crate) fn hurry(&self) {
+        self.hold.store(false, Ordering::Relaxed);
     }
 
     /// Gives back bytes that were read too far.
@@ -251,7 +256,7 @@ impl AsyncWrite for Wire {
         match this.side {
             Side::Client if this.out.len() + buf.len() <= HOLD_MAX => {
                 this.out.extend_from_slice(buf);
-                if !std::mem::take(&mut this.hold)
+                if !std::mem::take(this.hold.get_mut())
                     && let Poll::Ready(Err(error)) = this.poll_drain(cx)
                 {
                     return Poll::Ready(Err(error));
@@ -259,7 +264,7 @@ impl AsyncWrite for Wire {
                 Poll::Ready(Ok(buf.len()))
             }
             Side::Client | Side::Tunnel => {
-                this.hold = false;
+                *this.hold.get_mut() = false;
                 ready!(this.poll_drain(cx))?;
                 this.poll_io_write(cx, buf)
             }
@@ -288,7 +293,7 @@ impl AsyncWrite for Wire {
             }
             Poll::Pending => Poll::Pending,
             Poll::Ready(result) => {
-                this.hold = true;
+                *this.hold.get_mut() = true;
                 Poll::Ready(result)
             }
         }

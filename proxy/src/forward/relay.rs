@@ -1,6 +1,9 @@
 //! The answer on its way back to the client, and what it says about the origin.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::header::CONTENT_LENGTH;
@@ -76,11 +79,30 @@ async fn copy(
         session.set_server_keepalive(None);
     }
     let stall = request.shared.limits.write_stall;
-    bounded(stall, session.write_response_header(head)).await?;
     if has_body {
+        // A head waits for what can go out with it, never for an origin that takes its time.
+        let first = at_once(origin.read_body_ref()).await;
+        if first.is_pending()
+            && let Some(wire) = (**session.stream()).as_any().downcast_ref::<Wire>()
+        {
+            wire.hurry();
+        }
+        bounded(stall, session.write_response_header(head)).await?;
+        if let Poll::Ready(piece) = first {
+            pass(session, piece?.unwrap_or_default()).await?;
+        }
         copy_body(session, origin, upload).await?;
+    } else {
+        bounded(stall, session.write_response_header(head)).await?;
     }
     bounded(stall, session.finish_body()).await.map(drop)
+}
+
+/// What a reading has to give without waiting. One that would wait is dropped, which loses nothing: pingora reads bodies
+/// in single steps.
+async fn at_once<T>(reading: impl Future<Output = T>) -> Poll<T> {
+    let mut reading = pin!(reading);
+    poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await
 }
 
 /// Empty pieces come while a chunk's head is incomplete. An empty chunk would end the body.

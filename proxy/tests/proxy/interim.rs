@@ -1,11 +1,13 @@
-//! Interim answers (1xx) on their way to the client.
+//! What comes before an answer is whole: interim answers (1xx), and a head whose body takes its time.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tidegate_proxy::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
+use tokio::sync::Notify;
 
 use crate::kit::*;
 
@@ -90,4 +92,30 @@ async fn a_client_that_takes_no_interim_answer_is_cut_off() {
     within(client.write_all(GET.as_bytes())).await.unwrap();
     until(|| edge.codes() == [499]).await;
     until(|| edge.told.open.load(Ordering::SeqCst) == 0).await;
+}
+
+#[tokio::test]
+async fn a_head_does_not_wait_for_a_slow_body() {
+    let go = Arc::new(Notify::new());
+    let waiting = Arc::clone(&go);
+    let origin = Origin::raw(move |mut stream, _| {
+        let go = Arc::clone(&waiting);
+        Box::pin(async move {
+            let mut buf = Vec::new();
+            while read_head(&mut stream, &mut buf).await.is_some() {
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n").await.unwrap();
+                go.notified().await;
+                stream.write_all(b"slow").await.unwrap();
+            }
+        })
+    })
+    .await;
+    let edge = Edge::new(service(&[origin.addr])).await;
+    let mut client = edge.client().await;
+    for _ in 0..3 {
+        client.send(GET).await;
+        assert!(client.head().await.unwrap().starts_with("HTTP/1.1 200 "));
+        go.notify_one();
+        assert_eq!(client.read_exact(4).await, b"slow");
+    }
 }

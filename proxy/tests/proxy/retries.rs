@@ -305,7 +305,7 @@ async fn an_empty_budget_spills_nothing_that_was_sent() {
     let silent = Origin::raw(|stream, _| {
         Box::pin(async move {
             let _open = stream;
-            std::future::pending().await
+            std::future::pending::<()>().await;
         })
     })
     .await;
