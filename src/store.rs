@@ -107,15 +107,20 @@ impl Store {
         let path = folder.join("tidegate.redb");
         let database = file::open(&path)?;
         let stored = file::load(&database)?;
+        Ok((Self::start(path, database)?, stored))
+    }
+
+    /// Starts the thread that writes `database`, which is the file at `path`.
+    fn start(path: PathBuf, database: Database) -> Result<Self, StoreError> {
         let database = Arc::new(Mutex::new(Some(Arc::new(database))));
         let (jobs, queue) = mpsc::sync_channel(QUEUE_MAX);
-        let worker = Worker::new(path, database.clone());
+        let worker = Worker::new(path.clone(), database.clone());
         let thread = std::thread::Builder::new()
             .name("store".into())
             .spawn(move || worker.run(&queue))
-            .map_err(|source| StoreError::Folder { path: folder.to_owned(), source })?;
+            .map_err(|source| StoreError::Folder { path, source })?;
         let readers = Arc::new(Semaphore::new(READERS_MAX));
-        Ok((Self { jobs, database, readers, thread: Arc::new(thread) }, stored))
+        Ok(Self { jobs, database, readers, thread: Arc::new(thread) })
     }
 
     /// Makes `change` durable. On an error it is not, and what `before` says of its groups holds instead.

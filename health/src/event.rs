@@ -44,6 +44,8 @@ pub enum EventKind {
     Proposed,
     /// The active site became unfit.
     Unfit,
+    /// No site is fit: traffic stays where it is.
+    FailStatic,
     /// The active site recovered before a switch.
     Recovered,
     /// The control loop was stopped; its round was discarded.
@@ -67,6 +69,7 @@ impl EventKind {
             Self::Unfrozen => "unfrozen",
             Self::Proposed => "proposed",
             Self::Unfit => "unfit",
+            Self::FailStatic => "fail-static",
             Self::Recovered => "recovered",
             Self::Stalled => "stalled",
             Self::NotStored => "not-stored",

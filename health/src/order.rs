@@ -48,6 +48,20 @@ pub enum Verb {
     Confirm,
 }
 
+impl Verb {
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Switch { .. } => "switch",
+            Self::Failback => "failback",
+            Self::Ack => "ack",
+            Self::Freeze => "freeze",
+            Self::Unfreeze => "unfreeze",
+            Self::Confirm => "confirm",
+        }
+    }
+}
+
 /// A rule that can be overridden by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

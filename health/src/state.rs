@@ -64,6 +64,8 @@ pub struct GroupState {
     pub proposal: Option<SiteId>,
     /// Why the latest write failed, and when the next automatic one may be tried.
     pub store_trouble: Option<(Arc<str>, Mono)>,
+    /// Whether it has been told that no site is left to go to.
+    pub(crate) told_static: bool,
     /// The highest epoch ever handed to the store, seen by readers or not.
     pub(crate) epoch_max: u64,
 }
@@ -225,7 +227,14 @@ impl GroupState {
             fitness: vec![Fitness::default(); group.sites.len()],
             proposal: None,
             store_trouble: None,
+            told_static: false,
         })
+    }
+
+    /// Whether its active site is unfit and no site is fit: traffic stays, and every origin there is tried.
+    #[must_use]
+    pub fn is_fail_static(&self) -> bool {
+        self.unfit_since.is_some() && !self.fitness.iter().any(Fitness::is_fit)
     }
 
     /// Whether its first decision is being written.

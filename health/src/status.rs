@@ -49,6 +49,8 @@ pub enum Condition {
     Unknown,
     /// The active site is unfit.
     Unfit,
+    /// The active site is unfit, and there is none to go to.
+    FailStatic,
     /// Nobody has decided where it lives.
     Undecided,
 }
@@ -61,6 +63,7 @@ impl Condition {
             Self::Degraded => "degraded",
             Self::Unknown => "unknown",
             Self::Unfit => "UNFIT",
+            Self::FailStatic => "FAIL STATIC",
             Self::Undecided => "UNDECIDED",
         }
     }
@@ -128,6 +131,7 @@ fn condition(fleet: &Fleet, state: &State, id: GroupId, degraded: bool) -> Condi
     let own = state.group(id);
     let Some(active) = own.active else { return Condition::Undecided };
     match own.fitness_at(fleet.group(id), active) {
+        fit::Fitness::Unfit(_) if own.is_fail_static() => Condition::FailStatic,
         fit::Fitness::Unfit(_) => Condition::Unfit,
         fit::Fitness::Unknown(_) => Condition::Unknown,
         fit::Fitness::Fit if degraded || own.durable.freeze.is_some() => Condition::Degraded,

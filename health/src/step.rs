@@ -14,7 +14,7 @@ use crate::fit::Fitness;
 use crate::fleet::Fleet;
 use crate::hysteresis::Health;
 use crate::id::{GroupId, Name, OriginId, SiteId};
-use crate::order::{self, Done, Order, Refusal, Verdict};
+use crate::order::{self, Done, Order, Refusal, Verb, Verdict};
 use crate::state::{Isolation, Pending, State, Verdict as GateVerdict};
 use crate::switch::{SELF, switched};
 use crate::time::{Mono, Now};
@@ -209,6 +209,7 @@ fn consider(fleet: &Fleet, state: &mut State, id: GroupId, now: Now, effects: &m
         }
         effects.push(Effect::Publish);
     }
+    watch_static(fleet, state, id, now, effects);
     match outlook {
         Outlook::Settled | Outlook::Barred(_) | Outlook::Propose { .. } => {}
         Outlook::Move { to, kind } => {
@@ -252,6 +253,21 @@ fn watch_active(fleet: &Fleet, state: &mut State, id: GroupId, now: Now, effects
     }
 }
 
+/// Says it loudly, once, when no site is left to go to.
+fn watch_static(fleet: &Fleet, state: &mut State, id: GroupId, now: Now, effects: &mut Vec<Effect>) {
+    let own = state.group(id);
+    let fail_static = own.is_fail_static();
+    if own.told_static == fail_static {
+        return;
+    }
+    state.group_mut(id).told_static = fail_static;
+    if fail_static {
+        let reason = "no site is fit: traffic stays, and every origin of the active site is tried".to_owned();
+        effects.push(Effect::Record(note(Some(&fleet.group(id).name), EventKind::FailStatic, reason, now)));
+    }
+    effects.push(Effect::Publish);
+}
+
 fn obey(fleet: &Fleet, state: &mut State, order: Order, now: Now, effects: &mut Vec<Effect>) {
     match order::judge(fleet, state, &order, now) {
         Verdict::Already => {
@@ -259,14 +275,23 @@ fn obey(fleet: &Fleet, state: &mut State, order: Order, now: Now, effects: &mut 
             effects.push(Effect::Reply { order: order.id, outcome });
         }
         Verdict::Refused(refusal) => {
-            effects.push(Effect::Record(Event {
-                actor: order.actor,
-                ..note(Some(&fleet.group(order.group).name), EventKind::Refused, refusal.message.clone(), now)
-            }));
+            effects.push(Effect::Record(refused(fleet, order.clone(), &refusal, now)));
             effects.push(Effect::Reply { order: order.id, outcome: Err(refusal) });
         }
         Verdict::Change(change) => persist(state, order.group, *change, Some(order.id), effects),
     }
+}
+
+/// Who wanted what and why, and why not.
+fn refused(fleet: &Fleet, order: Order, refusal: &Refusal, now: Now) -> Event {
+    let wish = match order.verb {
+        Verb::Switch { to } => format!("switch to `{}`", fleet.site(to).name),
+        verb => verb.label().to_owned(),
+    };
+    let reason = format!("{wish} (asked because: {}) was refused: {}", order.reason, refusal.message);
+    let overrides = order.overrides.iter().map(|rule| rule.label().into()).collect();
+    let event = note(Some(&fleet.group(order.group).name), EventKind::Refused, reason, now);
+    Event { actor: order.actor, overrides, ..event }
 }
 
 fn persist(

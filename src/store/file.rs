@@ -42,6 +42,7 @@ fn ring(kind: EventKind) -> (Ring, u64) {
         | EventKind::Unfrozen => (HISTORY, 10_000),
         EventKind::Proposed
         | EventKind::Unfit
+        | EventKind::FailStatic
         | EventKind::Recovered
         | EventKind::Stalled
         | EventKind::NotStored
@@ -92,7 +93,7 @@ fn layout(database: &Database) -> Result<Option<u64>, StoreError> {
 }
 
 /// Makes every table, and last of all says which layout they have.
-fn prepare(database: &Database) -> Result<(), StoreError> {
+pub(super) fn prepare(database: &Database) -> Result<(), StoreError> {
     let transaction = database.begin_write().map_err(boxed)?;
     transaction.open_table(GROUPS).map_err(boxed)?;
     transaction.open_table(ZONES).map_err(boxed)?;

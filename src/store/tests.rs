@@ -1,5 +1,7 @@
 //! The last word on late and failed writes, and the rings of the history.
 
+mod stalls;
+
 use tidegate_health::durable::{Decision, SwitchKind};
 use tidegate_health::event::EventKind;
 use tidegate_health::time::Wall;

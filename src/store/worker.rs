@@ -36,7 +36,7 @@ impl Fate {
     }
 
     /// The write has ended; false if it was given up before.
-    fn end(&self) -> bool {
+    pub(super) fn end(&self) -> bool {
         self.settle(ENDED)
     }
 

@@ -63,7 +63,7 @@ pub(super) fn lower(
     let host_header = spec.host_header.as_ref().map(|at| Name::from(at.value.as_str()));
     let endpoint = OriginEndpoint {
         addr: url.value.addr,
-        check: check(&scheme, &tls, host_header.as_ref(), template),
+        check: check(&scheme, &tls, template),
         scheme,
         host_header,
         weight: small(&spec.weight, 1),
@@ -87,7 +87,7 @@ fn refine(general: &Tls, special: Option<&At<TlsSpec>>) -> Tls {
     Tls { verify, server_name: server_name.or_else(|| general.server_name.clone()) }
 }
 
-fn check(scheme: &Scheme, tls: &Tls, host_header: Option<&Name>, template: &Template<'_>) -> Check {
+fn check(scheme: &Scheme, tls: &Tls, template: &Template<'_>) -> Check {
     let none = CheckSpec::default();
     let spec = template.check.unwrap_or(&none);
     let kind = match spec.kind.as_ref().map(|at| at.value) {
@@ -102,7 +102,7 @@ fn check(scheme: &Scheme, tls: &Tls, host_header: Option<&Name>, template: &Temp
     let speaks_tls = matches!(scheme, Scheme::Https(_)) || (*scheme == Scheme::Tcp && spec.tls.is_some());
     Check::Http {
         path: spec.path.as_ref().map_or_else(|| "/".to_owned(), |at| at.value.clone()),
-        host: configured.or_else(|| host_header.cloned()).or_else(|| template.host.clone()),
+        host: configured.or_else(|| template.host.clone()),
         expect_status: spec.expect_status.as_ref().map(|at| at.value.clone()).unwrap_or_default(),
         expect_body: spec.expect_body.as_ref().map(|at| at.value.clone()),
         tls: speaks_tls.then(|| refine(tls, spec.tls.as_ref())),
