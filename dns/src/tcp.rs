@@ -201,7 +201,8 @@ async fn answer_whole<S: AsyncWrite + Unpin>(
     while let Some(message) = whole_message(&input[used..]) {
         used += FRAME_BYTES + message.len();
         if handler.answer(message, Protocol::Tcp, &mut answer) == Outcome::Dropped {
-            // Who sends no questions is no DNS client.
+            // Who sends no questions is no DNS client. Those that came before are answered.
+            write(stream, &mut gathered, limits).await?;
             return Err(End::Closed);
         }
         // An answer is bounded by `STREAM_BYTES_MAX`, which is what the length field holds.

@@ -151,6 +151,19 @@ fn a_stream_of_something_else_is_closed() {
 }
 
 #[test]
+fn questions_before_something_else_are_answered() {
+    let server = Server::start(table_view());
+    let mut stream = connect(server.address);
+    let query = question("www.example.test A");
+    // In one write, so that the server reads all of it at once.
+    stream.write_all(&[framed(&query), framed(&query), framed(b"hello")].concat()).unwrap();
+    for _ in 0..2 {
+        assert_eq!(read_framed(&mut stream).expect("an answer")[..2], query[..2]);
+    }
+    assert!(is_closed(&mut stream));
+}
+
+#[test]
 fn a_client_that_never_reads_is_cut_off() {
     let server = Server::start_with(table_view(), TcpLimits::new(10, LONG, SHORT));
     let mut stream = connect(server.address);
