@@ -12,6 +12,7 @@
 
 use std::fmt;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
     UniqueID, UniqueIDType,
 };
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -148,10 +150,25 @@ impl Wire {
         if !self.out.is_empty() || !self.unread.is_empty() || self.broken.is_some() {
             return false;
         }
+        if !self.nothing_arrived() {
+            return false;
+        }
         let mut byte = [0u8; 1];
         let mut buf = ReadBuf::new(&mut byte);
         let mut cx = Context::from_waker(Waker::noop());
         self.poll_io_read(&mut cx, &mut buf).is_pending()
+    }
+
+    /// Asks the kernel itself. Tokio answers from the events it has fetched, and a busy or just woken runtime fetches an
+    /// end of the connection late: a POST sent in between would fail for no reason.
+    fn nothing_arrived(&self) -> bool {
+        let tcp = match &self.io {
+            Transport::Tcp(tcp) => tcp,
+            Transport::Tls(tls) => tls.get_ref().0,
+        };
+        // Under TLS too: what comes on an idle connection is the notice of its end (session tickets come earlier).
+        let peeked = SockRef::from(tcp).peek(&mut [MaybeUninit::uninit()]);
+        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     fn poll_io_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

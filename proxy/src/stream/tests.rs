@@ -78,3 +78,17 @@ async fn only_an_open_and_silent_connection_is_quiet() {
     tcp.readable().await.expect("readable");
     assert!(!wire.is_quiet(), "closed");
 }
+
+/// The request that is about to be sent must not be lost on a connection whose end the kernel knows of already. Nothing is
+/// awaited here, so tokio has not been told.
+#[tokio::test]
+async fn an_end_that_only_the_kernel_knows_of_is_seen() {
+    let (mut wire, far) = pair(Side::Origin).await;
+    assert!(wire.is_quiet());
+    drop(far);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    while wire.is_quiet() {
+        assert!(std::time::Instant::now() < deadline, "never seen");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
