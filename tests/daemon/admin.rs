@@ -52,6 +52,8 @@ async fn the_control_socket_is_its_owners_alone() {
     let mode = |path: &Path| std::fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
     assert_eq!(mode(scene.socket()), 0o600);
     assert_eq!(mode(&scene.path("state")), 0o750);
+    // Reasons and names of people are nobody else's business.
+    assert_eq!(mode(&scene.path("state").join("tidegate.redb")), 0o600);
 }
 
 /// Who is neither root nor the daemon's user may look, where the file's mode lets them, and no more.

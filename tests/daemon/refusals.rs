@@ -127,9 +127,12 @@ async fn a_store_that_is_none_is_refused_and_left_alone() {
     let mut bad_header = good.clone();
     bad_header[..512].reverse();
     let garbage: Vec<u8> = (0..100_000_u32).map(|number| (number % 251) as u8).collect();
-    for (what, bytes) in
-        [("garbage", garbage), ("text", b"not a store\n".to_vec()), ("a bad header", bad_header)]
-    {
+    for (what, bytes) in [
+        ("nothing", Vec::new()),
+        ("garbage", garbage),
+        ("text", b"not a store\n".to_vec()),
+        ("a bad header", bad_header),
+    ] {
         std::fs::write(&store, &bytes).expect("the store can be overwritten");
         let (code, said) = scene.run_daemon().await;
         assert_eq!(code, Some(1), "{what}: {said}");
