@@ -84,6 +84,10 @@ impl HttpProbe {
         self.exchange(fresh, stage).await.map_err(|broken| broken.fault)
     }
 
+    pub(crate) fn forget(&mut self) {
+        self.kept = None;
+    }
+
     async fn open(&self, addr: SocketAddr, stage: &mut Stage) -> Result<Kept, Fault> {
         *stage = Stage::Connect;
         let stream = tcp::connect(addr).await?;

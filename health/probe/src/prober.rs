@@ -67,6 +67,14 @@ impl Prober {
         Verdict { started, finished, outcome }
     }
 
+    /// Closes the kept connection: the next probe opens a fresh one.
+    pub fn forget(&mut self) {
+        match &mut self.way {
+            Way::Http(http) => http.forget(),
+            Way::Tcp(open) => *open = None,
+        }
+    }
+
     /// What is left to do once the result is out. Bounded to a tenth of a second.
     pub async fn rest(&mut self) {
         if let Way::Tcp(open) = &mut self.way

@@ -104,7 +104,7 @@ impl Scheduler {
         }
     }
 
-    /// Asks an origin at once, or right after the probe that is running. Any number of calls before that probe
+    /// Asks an origin at once, or right after the probe that is running, on a fresh connection. Any number of calls before that probe
     /// begins are one. An unknown origin is ignored.
     pub fn probe_now(&self, origin: OriginId) {
         let Some(running) = self.loops.get(&origin) else { return };
@@ -232,8 +232,11 @@ impl Runner {
             self.wait().await;
             // Never closed: the only way this errs does not occur.
             let Ok(permit) = self.permits.acquire().await else { return };
-            // What was asked for until here is answered by this probe.
-            self.controls.asked.store(false, Ordering::Relaxed);
+            // What was asked for until here is answered by this probe. Whoever asks doubts that the origin can be
+            // reached, and a connection from before the doubt says nothing about that.
+            if self.controls.asked.swap(false, Ordering::Relaxed) {
+                self.prober.forget();
+            }
             self.cadence.started(Instant::now());
             let verdict = self.prober.probe().await;
             drop(permit);
