@@ -104,6 +104,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::observe::SignalKind;
     use crate::target::{EjectionPolicy, Target};
 
     #[derive(Clone, Copy, Debug)]
@@ -127,7 +128,7 @@ mod tests {
                 let target =
                     Target::new(id, "o".into(), addr, None, EjectionPolicy::default()).expect("no TLS");
                 if case.ejected {
-                    assert!(target.eject(1));
+                    assert!(target.eject(1, SignalKind::Status5xx));
                 }
                 if case.tried {
                     tried.add(id);

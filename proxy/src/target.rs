@@ -5,15 +5,18 @@
 //! connections. Everything is atomic; only the short list of idle connections has a lock of its own.
 //!
 //! ```text
-//!            refused, connect timeout: at once
-//!            reset, silent: after `transport_max` in a row        time is over, or `reinstate`
+//!            refused, connect timeout: at once                    time is over, or `reinstate`
 //!   usable --------------------------------------------> ejected ----------------------------> usable
-//!            5xx: after `status_max` in a row                      (the next ejection lasts twice as long)
+//!            reset, silent: after `transport_max` in a row        time is over
+//!            5xx: after `status_max` in a row                     (the next ejection lasts twice as long)
 //! ```
+//!
+//! A probe that passes contradicts that nobody can connect. It says nothing about requests that were connected and then
+//! failed: a health page is often the last thing that breaks, and would call the origin usable after every error.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tidegate_health::id::OriginId;
@@ -66,6 +69,8 @@ pub struct Target {
     status_failures: AtomicU32,
     /// Milliseconds of [`now_ms`] until which picking avoids it; 0 for never ejected or reinstated.
     ejected_until_ms: AtomicU64,
+    /// Whether a passing probe can end the ejection.
+    probe_ends_it: AtomicBool,
     /// Ejections since it last proved itself: the exponent of the next one's length.
     ejections: AtomicU32,
     pub(crate) pool: Pool,
@@ -94,6 +99,7 @@ impl Target {
             transport_failures: AtomicU32::new(0),
             status_failures: AtomicU32::new(0),
             ejected_until_ms: AtomicU64::new(0),
+            probe_ends_it: AtomicBool::new(false),
             ejections: AtomicU32::new(0),
             pool: Pool::default(),
         }))
@@ -129,12 +135,13 @@ impl Target {
         self.is_ejected_at(now_ms())
     }
 
-    /// Ends an ejection: a fresh probe passed.
+    /// A fresh probe passed: ends an ejection for refused connections or for connect timeouts. Others run out by
+    /// themselves.
     pub fn reinstate(&self) {
-        self.ejected_until_ms.store(0, Ordering::Relaxed);
-        self.ejections.store(0, Ordering::Relaxed);
-        self.transport_failures.store(0, Ordering::Relaxed);
-        self.status_failures.store(0, Ordering::Relaxed);
+        if self.probe_ends_it.swap(false, Ordering::Relaxed) {
+            self.ejected_until_ms.store(0, Ordering::Relaxed);
+            self.ejections.store(0, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn tls(&self) -> Option<&TlsClient> {
@@ -189,7 +196,7 @@ impl Target {
     }
 
     /// Ejects it, unless it already is. Returns true for the one caller that did.
-    pub(crate) fn eject(&self, now_ms: u64) -> bool {
+    pub(crate) fn eject(&self, now_ms: u64, kind: SignalKind) -> bool {
         let seen = self.ejected_until_ms.load(Ordering::Relaxed);
         if seen > now_ms {
             return false;
@@ -200,6 +207,8 @@ impl Target {
         let won =
             self.ejected_until_ms.compare_exchange(seen, until, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if won {
+            let unconnected = matches!(kind, SignalKind::Refused | SignalKind::ConnectTimeout);
+            self.probe_ends_it.store(unconnected, Ordering::Relaxed);
             self.ejections.fetch_add(1, Ordering::Relaxed);
             self.transport_failures.store(0, Ordering::Relaxed);
             self.status_failures.store(0, Ordering::Relaxed);
@@ -239,8 +248,8 @@ mod tests {
         let mut now = 1_000;
         let mut lengths = Vec::new();
         for _ in 0..8 {
-            assert!(target.eject(now));
-            assert!(!target.eject(now + 1), "already ejected");
+            assert!(target.eject(now, SignalKind::Refused));
+            assert!(!target.eject(now + 1, SignalKind::Refused), "already ejected");
             let mut end = now;
             while target.is_ejected_at(end) {
                 end += 500;
@@ -254,17 +263,39 @@ mod tests {
     #[test]
     fn a_long_success_forgets_and_a_probe_reinstates() {
         let target = target();
-        assert!(target.eject(1_000));
+        assert!(target.eject(1_000, SignalKind::Refused));
         target.note_success(3_001);
-        assert!(target.eject(3_001), "expired");
+        assert!(target.eject(3_001, SignalKind::Refused), "expired");
         assert!(target.is_ejected_at(6_900), "a success soon after does not shorten the next ejection");
         target.reinstate();
         assert!(!target.is_ejected_at(3_002));
-        assert!(target.eject(10_000));
+        assert!(target.eject(10_000, SignalKind::Refused));
         assert!(!target.is_ejected_at(12_000), "back to the base length");
         target.note_success(12_000 + 60_001);
-        assert!(target.eject(80_000));
+        assert!(target.eject(80_000, SignalKind::Refused));
         assert!(!target.is_ejected_at(82_000));
+    }
+
+    #[test]
+    fn a_probe_ends_only_what_it_contradicts() {
+        for (kind, ended) in [
+            (SignalKind::Refused, true),
+            (SignalKind::ConnectTimeout, true),
+            (SignalKind::Reset, false),
+            (SignalKind::Silent, false),
+            (SignalKind::Status5xx, false),
+        ] {
+            let target = target();
+            // What an earlier ejection was for does not count.
+            assert!(target.eject(1_000, SignalKind::Refused) && target.eject(4_000, kind));
+            target.reinstate();
+            assert_eq!(!target.is_ejected_at(4_001), ended, "{kind:?}");
+        }
+        let target = target();
+        assert!(target.eject(1_000, SignalKind::Refused));
+        assert!((0..4).all(|_| !target.note_failure(SignalKind::Status5xx)));
+        target.reinstate();
+        assert!(target.note_failure(SignalKind::Status5xx), "nor does it forget what traffic has counted");
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl SiteView {
     /// The cap counts origins that are up: ejecting takes one away from picking only if another one stays usable.
     pub(crate) fn note_failure(&self, target: &Target, kind: SignalKind) -> bool {
         let now = now_ms();
-        if !target.note_failure(kind) || !self.may_eject(target, now) || !target.eject(now) {
+        if !target.note_failure(kind) || !self.may_eject(target, now) || !target.eject(now, kind) {
             return false;
         }
         // Two origins can be ejected in the same instant, each seeing the other one usable.
