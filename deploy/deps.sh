@@ -26,7 +26,7 @@ install() {
     has "${pair%%:*}" || missing+=("${pair##*:}")
   done
   [ ${#missing[@]} -eq 0 ] && return
-  local as=()
+  as=()
   if [ "$(id -u)" -ne 0 ]; then
     has sudo && as=(sudo)
   fi
@@ -37,7 +37,13 @@ install() {
   fi
   echo "installing: ${missing[*]}"
   "${as[@]}" apt-get update -qq
-  # Servers are installed for tests that start their own; none has to run by itself.
+  # The tests start servers of their own; a package must not start one on this machine's ports. Debian asks this file.
+  local policy=/usr/sbin/policy-rc.d
+  if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' | "${as[@]}" tee "$policy" >/dev/null
+    "${as[@]}" chmod 755 "$policy"
+    trap '"${as[@]}" rm -f '"$policy" RETURN EXIT
+  fi
   "${as[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
   for pair in "$@"; do
     has "${pair%%:*}" || { echo "${pair%%:*} is still missing after installing ${pair##*:}" >&2; exit 1; }

@@ -9,7 +9,6 @@ mod listeners;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -17,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing_subscriber::EnvFilter;
 
-use crate::admin::{self, Admin, SocketFile};
+use crate::admin::{self, Admin, Readiness, SocketFile, Stage};
 use crate::cli::{DONE, complain};
 use crate::clock::{Clock, wall};
 use crate::control::{Handle, QUEUE_MAX};
@@ -25,7 +24,7 @@ use crate::load::{self, Loaded};
 use crate::metrics::Metrics;
 use crate::traffic::Traffic;
 use crate::world::Worlds;
-use assemble::Assembly;
+use assemble::{Assembly, Wiring};
 use listeners::{Listeners, TrafficParts};
 
 /// Results waiting for the control task.
@@ -89,23 +88,15 @@ async fn serve(loaded: Loaded) -> Result<(), AppError> {
     let (round, mut first_round) = watch::channel(false);
     let (stop_control, stopped) = watch::channel(false);
 
-    let Loaded { config, zones, probes, bundles, .. } = loaded;
-    let Assembly { control, fleet, store } = assemble::assemble(
-        &config,
-        zones,
-        probes,
-        &bundles,
-        results,
-        worlds.clone(),
-        metrics.clone(),
-        clock,
-        round,
-    )
-    .await?;
+    let Loaded { config, zones, probes, targets, .. } = loaded;
+    listeners::try_all(&config)?;
+    let wiring = Wiring { results, worlds: worlds.clone(), metrics: metrics.clone(), clock, round };
+    let Assembly { control, fleet, store } =
+        assemble::assemble(&config, zones, probes, targets, wiring).await?;
     let handle = Handle::new(messages);
     let mut control = tokio::spawn(control.run(inbox, observations, stopped));
 
-    let open = Arc::new(AtomicBool::new(false));
+    let readiness = Readiness::default();
     let admin = Admin {
         node: config.node.name.clone(),
         started: wall(),
@@ -114,7 +105,7 @@ async fn serve(loaded: Loaded) -> Result<(), AppError> {
         store,
         worlds: worlds.clone(),
         metrics: metrics.clone(),
-        open: open.clone(),
+        readiness: readiness.clone(),
     };
     let (admin_tasks, _socket_file) = open_admin(&config, admin).await?;
 
@@ -128,8 +119,14 @@ async fn serve(loaded: Loaded) -> Result<(), AppError> {
         );
     }
     let traffic = Arc::new(Traffic { fleet, metrics, control: handle });
-    let listeners = Listeners::open(&config, TrafficParts { worlds, traffic })?;
-    open.store(true, Ordering::Release);
+    let listeners = match Listeners::open(&config, TrafficParts { worlds, traffic }) {
+        Ok(listeners) => listeners,
+        Err(error) => {
+            finish(stop_control, control, admin_tasks).await?;
+            return Err(error);
+        }
+    };
+    readiness.set(Stage::Open);
     tracing::info!(http = ?config.listen.http, dns = ?config.listen.dns, "ready");
 
     tokio::select! {
@@ -139,7 +136,7 @@ async fn serve(loaded: Loaded) -> Result<(), AppError> {
             return Err(AppError::Control(ended.err().map_or_else(String::new, |error| error.to_string())));
         }
     }
-    open.store(false, Ordering::Release);
+    readiness.set(Stage::Draining);
     tracing::info!(
         deadline_ms = config.drain_deadline.as_millis(),
         "stopping: draining; a second signal stops at once"

@@ -2,16 +2,15 @@
 //!
 //! Reading is all or nothing, and every error names the file it is about.
 
-use std::collections::HashMap;
+mod origins;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tidegate_config::{
-    Check, Config, Diagnostic, Diagnostics, Parsed, SteerSettings, Tls, Verify, ZoneSettings,
-};
+use tidegate_config::{Config, Diagnostic, Diagnostics, Parsed, SteerSettings, ZoneSettings};
 use tidegate_dns::{Steered, SteeredAnswer, Zone, ZoneView};
-use tidegate_health::id::OriginId;
-use tidegate_probe::{CaBundle, HttpCheck, Kind, ProbeSpec, StatusSet, Timing, TlsCheck};
+use tidegate_probe::ProbeSpec;
+use tidegate_proxy::Target;
 
 use crate::cli::{FAILED, USAGE};
 
@@ -33,6 +32,8 @@ pub enum LoadError {
     Ca { path: PathBuf, detail: String },
     #[error("origin {origin}: {detail}")]
     Origin { origin: String, detail: String },
+    #[error("{}", lines(.0))]
+    Several(Vec<Self>),
 }
 
 impl LoadError {
@@ -46,6 +47,10 @@ impl LoadError {
     }
 }
 
+fn lines(errors: &[LoadError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
 /// A configuration with all that it names.
 #[derive(Debug)]
 pub struct Loaded {
@@ -55,17 +60,9 @@ pub struct Loaded {
     pub text: String,
     /// Parallel to `config.zones`.
     pub zones: Vec<Arc<Zone>>,
+    /// Parallel to the fleet's origins, as are the targets.
     pub probes: Vec<ProbeSpec>,
-    /// Root certificates by path.
-    pub bundles: Bundles,
-}
-
-/// The PEM texts of private certificate authorities, by path.
-#[derive(Debug)]
-pub struct Bundles {
-    /// Relative paths start here.
-    folder: PathBuf,
-    texts: HashMap<PathBuf, Arc<[u8]>>,
+    pub targets: Vec<Arc<Target>>,
 }
 
 /// Reads only the configuration.
@@ -77,31 +74,63 @@ pub fn config(path: &Path) -> Result<Config, LoadError> {
     Ok(parsed.config)
 }
 
+/// The control socket of the daemon that runs on the configuration at `path`. A configuration that is being edited and
+/// not sound at present takes nobody's hands off the daemon: then only the two keys that matter here are read.
+///
+/// # Errors
+/// The file cannot be read, or says nothing of either key.
+pub fn control_socket(path: &Path) -> Result<PathBuf, LoadError> {
+    let error = match config(path) {
+        Ok(config) => return Ok(config.listen.socket),
+        Err(error) => error,
+    };
+    let Ok(table) = read(path)?.parse::<toml::Table>() else { return Err(error) };
+    let text = |value: Option<&toml::Value>| value.and_then(toml::Value::as_str).map(PathBuf::from);
+    let socket = text(table.get("listen").and_then(|listen| listen.get("socket")));
+    let in_state_dir =
+        || text(table.get("state_dir")).map(|folder| folder.join(tidegate_config::SOCKET_NAME));
+    socket.or_else(in_state_dir).map(|socket| folder_of(path).join(socket)).ok_or(error)
+}
+
 /// Reads the configuration and every file it names.
 ///
 /// # Errors
-/// The first file that cannot be read or used; a configuration's error holds all of its faults.
+/// Everything that cannot be read or used. A configuration that cannot be used is not followed to its files.
 pub fn load(path: &Path) -> Result<Loaded, LoadError> {
     let (text, Parsed { config, mut warnings }) = parse(path)?;
-    let folder = path.parent().unwrap_or(Path::new("."));
     let mut zones = Vec::with_capacity(config.zones.len());
+    let mut errors = Vec::new();
     for settings in &config.zones {
-        let zone = zone(folder, settings)?;
-        warnings.extend(tidegate_config::check_name_servers(&config, &settings.origin, &zone.name_servers()));
-        let zone = Arc::new(zone);
-        try_steering(&zone, settings)?;
-        zones.push(zone);
+        match zone(folder_of(path), settings) {
+            Ok(zone) => {
+                let servers = zone.name_servers();
+                warnings.extend(tidegate_config::check_name_servers(&config, &settings.origin, &servers));
+                zones.push(zone);
+            }
+            Err(error) => errors.push(error),
+        }
     }
-    let mut bundles = Bundles { folder: folder.to_owned(), texts: HashMap::new() };
-    let probes = probes(&config, &mut bundles)?;
-    Ok(Loaded { config, warnings, text, zones, probes, bundles })
+    let (probes, targets) = origins::load(&config, folder_of(path), &mut errors);
+    match errors.len() {
+        0 => Ok(Loaded { config, warnings, text, zones, probes, targets }),
+        1 => Err(errors.remove(0)),
+        _ => Err(LoadError::Several(errors)),
+    }
 }
 
 fn parse(path: &Path) -> Result<(String, Parsed), LoadError> {
     let text = read(path)?;
-    let parsed = tidegate_config::parse(&path.display().to_string(), &text)
+    let mut parsed = tidegate_config::parse(&path.display().to_string(), &text)
         .map_err(|found| LoadError::Config(Box::new(found)))?;
+    // Relative paths mean the same wherever a command is started.
+    let folder = folder_of(path);
+    parsed.config.state_dir = folder.join(&parsed.config.state_dir);
+    parsed.config.listen.socket = folder.join(&parsed.config.listen.socket);
     Ok((text, parsed))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
 }
 
 fn read(path: &Path) -> Result<String, LoadError> {
@@ -112,107 +141,21 @@ fn read(path: &Path) -> Result<String, LoadError> {
     std::fs::read_to_string(path).map_err(failed)
 }
 
-fn zone(folder: &Path, settings: &ZoneSettings) -> Result<Zone, LoadError> {
+fn zone(folder: &Path, settings: &ZoneSettings) -> Result<Arc<Zone>, LoadError> {
     let path = folder.join(&settings.file);
     let text = read(&path)?;
-    Zone::parse(&settings.origin, &text, &path.display().to_string())
-        .map_err(|errors| LoadError::Zone { zone: settings.origin.to_string(), detail: errors.to_string() })
-}
-
-/// Steered names that collide with the zone's own records are an error now, not at the first switch.
-fn try_steering(zone: &Arc<Zone>, settings: &ZoneSettings) -> Result<(), LoadError> {
+    let failed = |detail: String| LoadError::Zone { zone: settings.origin.to_string(), detail };
+    let zone = Zone::parse(&settings.origin, &text, &path.display().to_string());
+    let zone = Arc::new(zone.map_err(|errors| failed(errors.to_string()))?);
+    // Steered names that collide with the zone's own records are an error now, not at the first switch.
     let steered: Vec<_> =
         settings.steer.iter().map(|steer| steered(steer, SteeredAnswer::Unavailable)).collect();
-    ZoneView::build(zone.clone(), zone.serial(), &steered)
-        .map(drop)
-        .map_err(|error| LoadError::Zone { zone: settings.origin.to_string(), detail: error.to_string() })
+    ZoneView::build(zone.clone(), zone.serial(), &steered).map_err(|error| failed(error.to_string()))?;
+    Ok(zone)
 }
 
 /// A steered name with what it answers now.
 pub(crate) fn steered(settings: &SteerSettings, answer: SteeredAnswer) -> Steered {
     let ttl = u32::try_from(settings.ttl.as_secs()).unwrap_or(u32::MAX);
     Steered { name: format!("{}.", settings.name), ttl, answer }
-}
-
-impl Bundles {
-    /// What was read from `path` by [`load`]; nothing for any other path.
-    #[must_use]
-    pub fn read(&self, path: &Path) -> &[u8] {
-        self.texts.get(&self.folder.join(path)).map_or(&[], |pem| pem)
-    }
-
-    /// The PEM text at `path`, read once.
-    fn pem(&mut self, path: &Path) -> Result<Arc<[u8]>, LoadError> {
-        let path = self.folder.join(path);
-        if let Some(pem) = self.texts.get(&path) {
-            return Ok(pem.clone());
-        }
-        let pem: Arc<[u8]> = read(&path)?.into_bytes().into();
-        CaBundle::from_pem(&pem)
-            .map_err(|error| LoadError::Ca { path: path.clone(), detail: error.to_string() })?;
-        self.texts.insert(path, pem.clone());
-        Ok(pem)
-    }
-}
-
-fn probes(config: &Config, bundles: &mut Bundles) -> Result<Vec<ProbeSpec>, LoadError> {
-    let mut specs = Vec::with_capacity(config.origins.len());
-    for id in config.fleet.origin_ids() {
-        let failed =
-            |detail: String| LoadError::Origin { origin: config.fleet.origin(id).name.to_string(), detail };
-        specs.push(probe(config, id, bundles).map_err(|fault| match fault {
-            Fault::Load(error) => error,
-            Fault::Spec(detail) => failed(detail),
-        })?);
-    }
-    Ok(specs)
-}
-
-enum Fault {
-    Load(LoadError),
-    Spec(String),
-}
-
-fn probe(config: &Config, id: OriginId, bundles: &mut Bundles) -> Result<ProbeSpec, Fault> {
-    let endpoint = &config.origins[id.index()];
-    let thresholds = config.fleet.origin(id).thresholds;
-    let spec = |error: tidegate_probe::SpecError| Fault::Spec(error.to_string());
-    let kind = match &endpoint.check {
-        Check::Tcp => Kind::Tcp,
-        Check::Http { path, host, expect_status, expect_body, tls } => {
-            let host = host.as_deref().map_or_else(|| endpoint.addr.to_string(), str::to_owned);
-            let statuses: StatusSet = expect_status
-                .to_string()
-                .parse()
-                .map_err(|error: tidegate_probe::StatusSetError| Fault::Spec(error.to_string()))?;
-            let mut check = HttpCheck::new(path, &host, statuses).map_err(spec)?;
-            if let Some(text) = expect_body {
-                check = check.with_body(text).map_err(spec)?;
-            }
-            if let Some(tls) = tls {
-                check = check.with_tls(tls_check(tls, endpoint.addr.ip(), bundles)?);
-            }
-            Kind::Http(check)
-        }
-    };
-    let timing = Timing {
-        interval: thresholds.interval,
-        fast_interval: thresholds.fast_interval,
-        timeout: thresholds.timeout,
-    };
-    ProbeSpec::new(id, endpoint.addr, kind, timing).map_err(spec)
-}
-
-fn tls_check(tls: &Tls, ip: std::net::IpAddr, bundles: &mut Bundles) -> Result<TlsCheck, Fault> {
-    let verify = match &tls.verify {
-        Verify::System => tidegate_probe::Verify::System,
-        Verify::Off => tidegate_probe::Verify::Off,
-        Verify::Ca(path) => {
-            let pem = bundles.pem(path).map_err(Fault::Load)?;
-            let bundle = CaBundle::from_pem(&pem).map_err(|error| Fault::Spec(error.to_string()))?;
-            tidegate_probe::Verify::Ca(bundle)
-        }
-    };
-    let name = tls.server_name.as_deref().map_or_else(|| ip.to_string(), str::to_owned);
-    TlsCheck::new(&name, verify).map_err(|error| Fault::Spec(error.to_string()))
 }

@@ -5,13 +5,16 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
+use tidegate_dns::{DropReason, Protocol};
 use tidegate_health::durable::SwitchKind;
 use tidegate_health::event::{Event, EventKind};
 use tidegate_health::fleet::Fleet;
 use tidegate_health::hysteresis::Health;
 use tidegate_health::id::GroupId;
 use tidegate_health::state::State;
-use tidegate_probe::{Observation, Outcome};
+use tidegate_health::status::{self, Condition};
+use tidegate_probe::Observation;
+use tidegate_proxy::RetryReason;
 
 /// Seconds: from a local origin's answer to a client's patience.
 const REQUEST_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
@@ -30,7 +33,12 @@ pub struct Metrics {
     generation: IntGauge,
     switches: IntCounterVec,
     refused_orders: IntCounter,
+    group_condition: IntGaugeVec,
+    group_proposal: IntGaugeVec,
+    group_diverged: IntGaugeVec,
+    ready: IntGauge,
     stalls: IntCounter,
+    records_dropped: IntCounter,
     store_failures: IntCounter,
     probes: IntCounterVec,
     probe_seconds: HistogramVec,
@@ -119,6 +127,29 @@ impl Metrics {
             )?,
             switches: counter("switches_total", "Changes of a group's active site.", &["group", "kind"])?,
             refused_orders: plain_counter("refused_orders_total", "Orders of operators that were refused.")?,
+            group_condition: gauge(
+                "group_condition",
+                "1 for the condition a group is in, as `tidegate status` names it.",
+                &["group", "condition"],
+            )?,
+            group_proposal: gauge(
+                "group_proposal_waiting",
+                "1 while a move of the group waits for a person to confirm it.",
+                &["group"],
+            )?,
+            group_diverged: gauge(
+                "group_diverged",
+                "1 for sites whose data may have forked.",
+                &["group", "site"],
+            )?,
+            ready: plain_gauge(
+                "first_round_complete",
+                "1 once every origin has been known since the start.",
+            )?,
+            records_dropped: plain_counter(
+                "history_dropped_total",
+                "Entries of the history that could not be written and are only in the log.",
+            )?,
             stalls: plain_counter(
                 "control_stalls_total",
                 "Times the control loop found that it had been stopped.",
@@ -193,6 +224,37 @@ impl Metrics {
         Ok(String::from_utf8_lossy(&out).into_owned())
     }
 
+    /// Makes every counter whose labels are known exist: rate() cannot see the first step of one that appears with it.
+    pub fn expect(&self, fleet: &Fleet) {
+        for group in &fleet.groups {
+            for kind in SwitchKind::ALL {
+                self.switches.with_label_values(&[&*group.name, kind.label()]).inc_by(0);
+            }
+        }
+        for service in &fleet.services {
+            for reason in [RetryReason::Connect, RetryReason::Died, RetryReason::Stale] {
+                self.retries.with_label_values(&[&*service.name, reason.as_str()]).inc_by(0);
+            }
+            for site in service.origins.keys().map(|site| &*fleet.site(*site).name) {
+                self.ejections.with_label_values(&[&*service.name, site]).inc_by(0);
+                for spilled in ["false", "true"] {
+                    self.requests.with_label_values(&[&*service.name, site, "200", spilled]).inc_by(0);
+                }
+                for other in service.origins.keys().map(|other| &*fleet.site(*other).name) {
+                    if other != site {
+                        self.spills.with_label_values(&[&*service.name, site, other]).inc_by(0);
+                    }
+                }
+            }
+        }
+        self.accept_failures.with_label_values(&["http"]).inc_by(0);
+        for protocol in Protocol::ALL {
+            for reason in DropReason::ALL {
+                self.dns_dropped.with_label_values(&[protocol.as_str(), reason.as_str()]).inc_by(0);
+            }
+        }
+    }
+
     /// Takes over what a new World says.
     pub fn published(&self, fleet: &Fleet, state: &State, generation: u64) {
         self.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
@@ -205,6 +267,7 @@ impl Metrics {
                 .with_label_values(&labels)
                 .set(i64::from(known.effective() == Health::Up));
         }
+        self.ready.set(i64::from(state.round_complete));
         for id in fleet.group_ids() {
             self.published_group(fleet, state, id);
         }
@@ -218,15 +281,18 @@ impl Metrics {
             .set(i64::try_from(own.durable.epoch()).unwrap_or(i64::MAX));
         self.group_frozen.with_label_values(&[name]).set(i64::from(own.durable.freeze.is_some()));
         self.group_unfit.with_label_values(&[name]).set(i64::from(own.unfit_since.is_some()));
+        self.group_proposal.with_label_values(&[name]).set(i64::from(own.proposal.is_some()));
+        let condition = status::condition(fleet, state, id);
+        for known in Condition::ALL {
+            self.group_condition.with_label_values(&[name, known.slug()]).set(i64::from(known == condition));
+        }
         for site in &group.sites {
             let labels = [name, &*fleet.site(*site).name];
+            let diverged = own.durable.diverged.contains(&fleet.site(*site).name);
+            self.group_diverged.with_label_values(&labels).set(i64::from(diverged));
             self.group_active.with_label_values(&labels).set(i64::from(own.active == Some(*site)));
             let latched = own.durable.latched.contains(&fleet.site(*site).name);
             self.group_latched.with_label_values(&labels).set(i64::from(latched));
-        }
-        for kind in SwitchKind::ALL {
-            // A counter that exists from the start lets rate() see the first switch.
-            self.switches.with_label_values(&[name, kind.label()]).inc_by(0);
         }
     }
 
@@ -243,6 +309,11 @@ impl Metrics {
         }
     }
 
+    /// An entry of the history was lost.
+    pub fn record_dropped(&self) {
+        self.records_dropped.inc();
+    }
+
     pub fn store_failed(&self) {
         self.store_failures.inc();
     }
@@ -250,11 +321,7 @@ impl Metrics {
     pub fn probed(&self, fleet: &Fleet, observation: &Observation) {
         let origin = fleet.origin(observation.origin);
         let (service, site) = (&*fleet.service(origin.service).name, &*fleet.site(origin.site).name);
-        let outcome = match &observation.outcome {
-            Outcome::Pass => "pass",
-            Outcome::Fail(failure) => failure.label(),
-            Outcome::Inconclusive(_) => "inconclusive",
-        };
+        let outcome = observation.outcome.label();
         self.probes.with_label_values(&[service, site, outcome]).inc();
         self.probe_seconds.with_label_values(&[service, site]).observe(observation.took().as_secs_f64());
     }

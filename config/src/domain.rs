@@ -14,6 +14,9 @@ use tidegate_health::id::{GroupId, Name, SiteId};
 use crate::source::Place;
 use crate::status_set::StatusSet;
 
+/// The file of the control socket in `state_dir`, unless the configuration names another.
+pub const SOCKET_NAME: &str = "tidegate.sock";
+
 /// A whole configuration.
 #[derive(Clone, Debug)]
 pub struct Config {

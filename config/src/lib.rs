@@ -24,7 +24,7 @@ mod warn;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use domain::{
     Check, Config, Ejection, HostPattern, Limits, Listen, LongLived, Node, OriginEndpoint, Protocol, Retry,
-    Scheme, ServiceSettings, Spill, SteerSettings, Timeouts, Tls, Verify, ZoneSettings,
+    SOCKET_NAME, Scheme, ServiceSettings, Spill, SteerSettings, Timeouts, Tls, Verify, ZoneSettings,
 };
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use reader::{Key, Use};

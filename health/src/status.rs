@@ -56,6 +56,23 @@ pub enum Condition {
 }
 
 impl Condition {
+    pub const ALL: [Self; 6] =
+        [Self::Ok, Self::Degraded, Self::Unknown, Self::Unfit, Self::FailStatic, Self::Undecided];
+
+    /// The word of the API and of metrics.
+    #[must_use]
+    pub fn slug(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Degraded => "degraded",
+            Self::Unknown => "unknown",
+            Self::Unfit => "unfit",
+            Self::FailStatic => "fail-static",
+            Self::Undecided => "undecided",
+        }
+    }
+
+    /// The word for people: what needs them stands out.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -112,7 +129,7 @@ fn group_status(fleet: &Fleet, state: &State, id: GroupId) -> GroupStatus {
         own.active.map(|site| fit::degraded(fleet, id, site).cloned().collect()).unwrap_or_default();
     GroupStatus {
         name: group.name.clone(),
-        condition: condition(fleet, state, id, !degraded.is_empty()),
+        condition: condition(fleet, state, id),
         active: own.active.map(site_name),
         epoch: own.durable.epoch(),
         since: decision.as_ref().map(|decision| decision.since),
@@ -127,9 +144,12 @@ fn group_status(fleet: &Fleet, state: &State, id: GroupId) -> GroupStatus {
     }
 }
 
-fn condition(fleet: &Fleet, state: &State, id: GroupId, degraded: bool) -> Condition {
+/// The condition of a group.
+#[must_use]
+pub fn condition(fleet: &Fleet, state: &State, id: GroupId) -> Condition {
     let own = state.group(id);
     let Some(active) = own.active else { return Condition::Undecided };
+    let degraded = fit::degraded(fleet, id, active).next().is_some();
     match own.fitness_at(fleet.group(id), active) {
         fit::Fitness::Unfit(_) if own.is_fail_static() => Condition::FailStatic,
         fit::Fitness::Unfit(_) => Condition::Unfit,

@@ -108,7 +108,7 @@ pub fn step(fleet: &Fleet, state: &mut State, input: Input, now: Now) -> Vec<Eff
             observe(fleet, state, origin, started, failure, now, &mut effects);
         }
         Input::Ejected { origin } => effects.push(Effect::ProbeNow(origin)),
-        Input::Order(order) => obey(fleet, state, order, now, &mut effects),
+        Input::Order(order) => obey(fleet, state, &order, now, &mut effects),
         Input::Stored { group, ticket } => adopt(fleet, state, group, ticket, now, &mut effects),
         Input::NotStored { group, ticket, detail } => {
             give_up(fleet, state, group, ticket, &detail, now, &mut effects);
@@ -268,14 +268,14 @@ fn watch_static(fleet: &Fleet, state: &mut State, id: GroupId, now: Now, effects
     effects.push(Effect::Publish);
 }
 
-fn obey(fleet: &Fleet, state: &mut State, order: Order, now: Now, effects: &mut Vec<Effect>) {
-    match order::judge(fleet, state, &order, now) {
+fn obey(fleet: &Fleet, state: &mut State, order: &Order, now: Now, effects: &mut Vec<Effect>) {
+    match order::judge(fleet, state, order, now) {
         Verdict::Already => {
             let outcome = Ok(done(fleet, state, order.group, false));
             effects.push(Effect::Reply { order: order.id, outcome });
         }
         Verdict::Refused(refusal) => {
-            effects.push(Effect::Record(refused(fleet, order.clone(), &refusal, now)));
+            effects.push(Effect::Record(refused(fleet, order, &refusal, now)));
             effects.push(Effect::Reply { order: order.id, outcome: Err(refusal) });
         }
         Verdict::Change(change) => persist(state, order.group, *change, Some(order.id), effects),
@@ -283,7 +283,7 @@ fn obey(fleet: &Fleet, state: &mut State, order: Order, now: Now, effects: &mut 
 }
 
 /// Who wanted what and why, and why not.
-fn refused(fleet: &Fleet, order: Order, refusal: &Refusal, now: Now) -> Event {
+fn refused(fleet: &Fleet, order: &Order, refusal: &Refusal, now: Now) -> Event {
     let wish = match order.verb {
         Verb::Switch { to } => format!("switch to `{}`", fleet.site(to).name),
         verb => verb.label().to_owned(),
@@ -291,7 +291,7 @@ fn refused(fleet: &Fleet, order: Order, refusal: &Refusal, now: Now) -> Event {
     let reason = format!("{wish} (asked because: {}) was refused: {}", order.reason, refusal.message);
     let overrides = order.overrides.iter().map(|rule| rule.label().into()).collect();
     let event = note(Some(&fleet.group(order.group).name), EventKind::Refused, reason, now);
-    Event { actor: order.actor, overrides, ..event }
+    Event { actor: order.actor.clone(), overrides, ..event }
 }
 
 fn persist(

@@ -1,7 +1,6 @@
 //! The routes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
@@ -19,6 +18,7 @@ use tidegate_health::order::{Order, Rule, Verb};
 use tidegate_health::time::Wall;
 
 use super::listen::Peer;
+use super::readiness::{Readiness, Stage};
 use super::shape::{ApiError, DoneReply, OrderBody, StatusReply};
 use crate::control::Handle;
 use crate::metrics::Metrics;
@@ -44,8 +44,7 @@ pub struct Admin {
     pub store: Store,
     pub worlds: Worlds,
     pub metrics: Arc<Metrics>,
-    /// Whether the listeners for traffic are open.
-    pub open: Arc<AtomicBool>,
+    pub readiness: Readiness,
 }
 
 type Answer<T> = Result<Json<T>, Problem>;
@@ -56,11 +55,16 @@ pub(super) struct Problem(StatusCode, ApiError);
 impl Admin {
     /// Everything, for the Unix socket.
     pub(super) fn whole(self) -> axum::Router {
+        // Reasons and names of people are for those who may steer, so they are not on the TCP listener.
+        let telling = axum::Router::new()
+            .route("/api/v1/groups/{group}/explain", get(explain))
+            .route("/api/v1/history", get(history))
+            .method_not_allowed_fallback(not_allowed);
         let orders = axum::Router::new()
             .route("/api/v1/groups/{group}/{verb}", post(order))
             .method_not_allowed_fallback(not_allowed)
             .route_layer(middleware::from_fn(only_owner));
-        self.clone().read_only().merge(orders.with_state(self))
+        self.clone().read_only().merge(telling.merge(orders).with_state(self))
     }
 
     /// What anybody who can reach the listener may see.
@@ -70,8 +74,6 @@ impl Admin {
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
             .route("/api/v1/status", get(status))
-            .route("/api/v1/groups/{group}/explain", get(explain))
-            .route("/api/v1/history", get(history))
             .fallback(nothing_here)
             .method_not_allowed_fallback(not_allowed)
             .with_state(self)
@@ -147,15 +149,18 @@ async fn order(
     let group = admin.group(&group)?;
     let Json(body) = body.map_err(|error| bad(error.body_text(), BODY))?;
     let verb = verb_of(&admin.fleet, &verb, &body)?;
-    if body.reason.trim().is_empty() || body.reason.chars().count() > REASON_MAX {
-        let message = format!("a reason of 1 to {REASON_MAX} characters is needed, for the history");
+    let reason = body.reason.trim();
+    // A line break would forge a line of the history, an escape would reach a terminal.
+    if reason.is_empty() || reason.chars().count() > REASON_MAX || reason.chars().any(char::is_control) {
+        let message =
+            format!("a reason of 1 to {REASON_MAX} printable characters is needed, for the history");
         return Err(bad(message, "say why, in a sentence"));
     }
     let order = Order {
         id: 0,
         group,
         actor: actor(&peer, body.actor.as_deref())?,
-        reason: body.reason.trim().into(),
+        reason: reason.into(),
         verb,
         overrides: body.overrides.into_iter().collect::<std::collections::BTreeSet<Rule>>(),
     };
@@ -233,26 +238,39 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     }
 }
 
-/// Alive: the control task answers.
+/// Alive: the control task answers, and the store can be written.
 async fn healthz(State(admin): State<Admin>) -> Response {
-    match admin.control.alive().await {
-        true => "ok\n".into_response(),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "the control task does not answer\n").into_response(),
-    }
+    let trouble = if !admin.control.alive().await {
+        "the control task does not answer\n"
+    } else if !admin.store.is_alive() {
+        "the store's thread has ended: nothing can be decided before a restart\n"
+    } else {
+        return "ok\n".into_response();
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, trouble).into_response()
 }
 
-/// Ready: the listeners for traffic are open and every group has a place.
+/// Ready: the listeners for traffic are open, and at least one group has a place.
 async fn readyz(State(admin): State<Admin>) -> Response {
-    if !admin.open.load(Ordering::Acquire) {
-        return (StatusCode::SERVICE_UNAVAILABLE, "the first round of probes is not complete\n")
-            .into_response();
+    let not_open = match admin.readiness.stage() {
+        Stage::Starting => Some("starting: the first round of probes is not complete\n"),
+        Stage::Draining => Some("draining: the daemon is stopping\n"),
+        Stage::Open => None,
+    };
+    if let Some(not_open) = not_open {
+        return (StatusCode::SERVICE_UNAVAILABLE, not_open).into_response();
     }
     let world = admin.worlds.load();
     let undecided: Vec<_> = world.undecided.iter().map(|name| &**name).collect();
     if undecided.is_empty() {
         return "ready\n".into_response();
     }
-    (StatusCode::SERVICE_UNAVAILABLE, format!("undecided: {}\n", undecided.join(", "))).into_response()
+    let text = format!("undecided: {}\n", undecided.join(", "));
+    if undecided.len() == admin.fleet.groups.len() {
+        return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+    }
+    // The others are served; one group that waits for a person must not take them off a balancer.
+    format!("ready; {text}").into_response()
 }
 
 async fn nothing_here() -> Problem {

@@ -1,14 +1,23 @@
 //! The two listeners, and who is calling.
 
 use std::fs::Permissions;
+use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
-use axum::serve::IncomingStream;
+use axum::serve::{IncomingStream, Listener};
 use tidegate_health::id::Name;
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Sleep;
 
 use super::api::Admin;
 
@@ -91,5 +100,76 @@ pub async fn serve_socket(listener: UnixListener, admin: Admin) {
 
 /// Serves what changes nothing on TCP until the task is dropped.
 pub async fn serve_tcp(listener: TcpListener, admin: Admin) {
-    let _ = axum::serve(listener, admin.read_only()).await;
+    let _ = axum::serve(Few::new(listener), admin.read_only()).await;
+}
+
+/// Connections of the TCP listener at a time; more wait. Scrapes are few, and the descriptors are the traffic's.
+const CONNECTIONS_MAX: usize = 64;
+/// A connection lasts no longer, whatever it does or does not send.
+const CONNECTION_MAX: Duration = Duration::from_secs(60);
+
+/// A listener with few connections of bounded life.
+struct Few {
+    listener: TcpListener,
+    permits: Arc<Semaphore>,
+}
+
+/// One connection: it ends in an error when its time is over.
+struct Brief {
+    stream: TcpStream,
+    end: Pin<Box<Sleep>>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Few {
+    fn new(listener: TcpListener) -> Self {
+        Self { listener, permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)) }
+    }
+}
+
+impl Listener for Few {
+    type Io = Brief;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Brief, SocketAddr) {
+        // The semaphore is never closed, so there is always a permit in the end.
+        let permit = self.permits.clone().acquire_owned().await.ok();
+        // axum's own loop for TCP backs off where accepting fails.
+        let (stream, address) = Listener::accept(&mut self.listener).await;
+        (Brief { stream, end: Box::pin(tokio::time::sleep(CONNECTION_MAX)), _permit: permit }, address)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+impl AsyncRead for Brief {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.end.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Brief {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        if self.end.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Pin::new(&mut self.stream).poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }

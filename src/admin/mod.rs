@@ -5,7 +5,9 @@
 
 mod api;
 mod listen;
+mod readiness;
 pub mod shape;
 
 pub use api::Admin;
 pub use listen::{SocketFile, bind_socket, serve_socket, serve_tcp};
+pub use readiness::{Readiness, Stage};

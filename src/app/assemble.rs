@@ -1,23 +1,19 @@
 //! From a checked configuration to a control task that is ready to run.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use tidegate_config::{Config, Ejection, HostPattern, Scheme, Tls, Verify};
+use tidegate_config::{Config, HostPattern};
 use tidegate_health::fleet::Fleet;
-use tidegate_health::id::{GroupId, Name, OriginId, ServiceId};
+use tidegate_health::id::{GroupId, Name, ServiceId};
 use tidegate_health::state::State;
 use tidegate_probe::{Observation, ProbeSpec, Scheduler, Settings};
-use tidegate_proxy::{BudgetPolicy, EjectionPolicy, RetryBudget, ServiceSettings, Target, TlsTarget};
+use tidegate_proxy::{BudgetPolicy, RetryBudget, ServiceSettings, Target};
 use tokio::sync::{mpsc, watch};
 
 use super::AppError;
 use crate::clock::Clock;
 use crate::control::{Control, Parts, Publisher, Service, Zone, ZoneSource};
-use crate::load::Bundles;
 use crate::metrics::Metrics;
 use crate::serial;
 use crate::store::{Change, Store, ZoneRecord};
@@ -30,26 +26,31 @@ pub(super) struct Assembly {
     pub(super) store: Store,
 }
 
-#[expect(clippy::too_many_arguments, reason = "called once, with the parts of one daemon")]
+/// What the control task is connected to.
+pub(super) struct Wiring {
+    pub(super) results: mpsc::Sender<Observation>,
+    pub(super) worlds: Worlds,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) clock: Clock,
+    pub(super) round: watch::Sender<bool>,
+}
+
 pub(super) async fn assemble(
     config: &Config,
     zones: Vec<Arc<tidegate_dns::Zone>>,
     probes: Vec<ProbeSpec>,
-    bundles: &Bundles,
-    results: mpsc::Sender<Observation>,
-    worlds: Worlds,
-    metrics: Arc<Metrics>,
-    clock: Clock,
-    round: watch::Sender<bool>,
+    targets: Vec<Arc<Target>>,
+    Wiring { results, worlds, metrics, clock, round }: Wiring,
 ) -> Result<Assembly, AppError> {
     let (store, stored) = Store::open(&config.state_dir)?;
     let fleet = Arc::new(config.fleet.clone());
-    let state = State::new(&fleet, &stored.groups, clock.now())?;
     let sources = zone_sources(config, zones);
     let zones = zone_records(&fleet, &sources, &stored.zones);
     keep_serials(&store, &zones, &stored.zones).await;
 
-    let targets = fleet.origin_ids().map(|id| target(config, bundles, id)).collect::<Result<_, _>>()?;
+    let state = State::new(&fleet, &stored.groups, clock.now())?;
+    tell_start(&fleet, &state);
+    metrics.expect(&fleet);
     let publisher = Publisher::new(worlds, targets, services(config), sources, &state);
     let settings =
         Settings { per_target_max: config.probes_per_target_max as usize, seed: fastrand::u64(..) };
@@ -66,6 +67,26 @@ pub(super) async fn assemble(
         round,
     });
     Ok(Assembly { control, fleet, store })
+}
+
+/// A store that is new where it should not be must be seen at once: a failover would be forgotten.
+fn tell_start(fleet: &Fleet, state: &State) {
+    for (group, own) in fleet.groups.iter().zip(&state.groups) {
+        match &own.durable.decision {
+            Some(decision) => tracing::info!(
+                group = &*group.name,
+                site = &*decision.site,
+                epoch = decision.epoch,
+                "resumed: {} by {}: {}",
+                decision.kind.label(),
+                decision.actor,
+                decision.reason
+            ),
+            None => {
+                tracing::warn!(group = &*group.name, "the store knows nothing of this group: it starts anew");
+            }
+        }
+    }
 }
 
 fn zone_sources(config: &Config, zones: Vec<Arc<tidegate_dns::Zone>>) -> Vec<ZoneSource> {
@@ -128,44 +149,6 @@ fn content(fleet: &Fleet, source: &ZoneSource) -> u64 {
     // FNV-1a: the same on every machine and in every version, which std's hashers do not promise.
     text.bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
-fn target(config: &Config, bundles: &Bundles, id: OriginId) -> Result<Arc<Target>, AppError> {
-    let (origin, endpoint) = (config.fleet.origin(id), &config.origins[id.index()]);
-    let tls = match &endpoint.scheme {
-        Scheme::Https(tls) => Some(tls_target(tls, bundles)?),
-        Scheme::Http | Scheme::Tcp => None,
-    };
-    let policy = ejection(config.services[origin.service.index()].ejection);
-    Target::new(id, origin.name.clone(), endpoint.addr, tls, policy)
-        .map_err(|error| AppError::Assemble(format!("origin {}: {error}", origin.name)))
-}
-
-fn tls_target(tls: &Tls, bundles: &Bundles) -> Result<TlsTarget, AppError> {
-    let verify = match &tls.verify {
-        Verify::System => tidegate_proxy::Verify::System,
-        Verify::Off => tidegate_proxy::Verify::Off,
-        Verify::Ca(path) => tidegate_proxy::Verify::Ca(certificates(path, bundles)?),
-    };
-    Ok(TlsTarget { sni: tls.server_name.clone(), verify })
-}
-
-fn certificates(path: &Path, bundles: &Bundles) -> Result<Arc<[CertificateDer<'static>]>, AppError> {
-    let pem = bundles.read(path);
-    let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    parsed
-        .map(Into::into)
-        .map_err(|error| AppError::Assemble(format!("certificates in {}: {error}", path.display())))
-}
-
-fn ejection(configured: Ejection) -> EjectionPolicy {
-    EjectionPolicy {
-        transport_max: configured.failures,
-        status_max: configured.status_failures,
-        base: configured.base,
-        max: configured.max,
-        share_percent: u32::from(configured.share_percent_max),
-    }
 }
 
 fn services(config: &Config) -> Vec<Service> {

@@ -81,6 +81,19 @@ impl Listeners {
     }
 }
 
+/// Binds every address and lets go of it again: one that is taken is an error before anything is decided, not after.
+/// Nothing is listened on before the first round, so this is as early as it can be told.
+pub(super) fn try_all(config: &Config) -> Result<(), AppError> {
+    for address in &config.listen.http {
+        tidegate_proxy::bind(*address).map_err(failed("http", address))?;
+    }
+    for address in &config.listen.dns {
+        tidegate_dns::udp::bind(*address, false).map_err(failed("dns (UDP)", address))?;
+        tidegate_dns::tcp::bind(*address).map_err(failed("dns (TCP)", address))?;
+    }
+    Ok(())
+}
+
 fn failed(what: &'static str, at: &std::net::SocketAddr) -> impl FnOnce(std::io::Error) -> AppError + use<> {
     let at = at.to_string();
     move |source| AppError::Listen { what, at, source }

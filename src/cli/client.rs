@@ -8,7 +8,9 @@ use hyper::Request;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
+use super::FAILED;
 use crate::admin::shape::ApiError;
+use crate::load::LoadError;
 
 /// A daemon that does not answer in this time is said not to.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -18,8 +20,12 @@ const ANSWER_MAX: usize = 256 << 20;
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
-    #[error("{0}")]
-    Config(String),
+    #[error("cannot tell where the daemon's socket is: {0}\n  next: give --socket PATH or --config FILE")]
+    Config(#[from] LoadError),
+    #[error(
+        "the socket {path} is not for this account\n  next: run this as root or as the daemon's user, with sudo for instance"
+    )]
+    Forbidden { path: PathBuf },
     #[error(
         "cannot reach the daemon at {path}: {source}\n  next: is it running? `tidegate run --config FILE`; is the socket another one? `--socket PATH`"
     )]
@@ -28,6 +34,26 @@ pub(crate) enum ClientError {
     Answer { path: PathBuf, detail: String },
     #[error("{}", .0.lines())]
     Refused(ApiError),
+}
+
+impl ClientError {
+    /// The error as `--json` prints it.
+    pub(crate) fn shape(&self) -> ApiError {
+        let plain = |label: &str| ApiError { label: label.into(), message: self.to_string(), next: None };
+        match self {
+            Self::Refused(error) => error.clone(),
+            Self::Config(_) => plain("config"),
+            Self::Forbidden { .. } => plain("forbidden"),
+            Self::Connect { .. } | Self::Answer { .. } => plain("unreachable"),
+        }
+    }
+
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(error) => error.exit_code(),
+            _ => FAILED,
+        }
+    }
 }
 
 pub(crate) struct Client {
@@ -40,10 +66,7 @@ impl Client {
         if let Some(socket) = socket {
             return Ok(Self { socket: socket.to_owned() });
         }
-        let config = crate::load::config(config).map_err(|error| {
-            ClientError::Config(format!("cannot tell where the daemon's socket is: {error}\n  next: give --socket PATH or --config FILE"))
-        })?;
-        Ok(Self { socket: config.listen.socket })
+        Ok(Self { socket: crate::load::control_socket(config)? })
     }
 
     pub(crate) fn at(socket: PathBuf) -> Self {
@@ -79,9 +102,10 @@ impl Client {
         path: &str,
         body: Option<&serde_json::Value>,
     ) -> Result<String, ClientError> {
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(|source| ClientError::Connect { path: self.socket.clone(), source })?;
+        let stream = UnixStream::connect(&self.socket).await.map_err(|source| match source.kind() {
+            std::io::ErrorKind::PermissionDenied => ClientError::Forbidden { path: self.socket.clone() },
+            _ => ClientError::Connect { path: self.socket.clone(), source },
+        })?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| self.lost(error))?;

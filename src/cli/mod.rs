@@ -11,13 +11,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 use tidegate_health::event::Event;
 use tidegate_health::explain::Explanation;
 use tidegate_health::order::Rule;
 
 use crate::admin::shape::{ApiError, DoneReply, StatusReply};
-use client::{Client, ClientError};
+use client::Client;
 
 /// Done.
 pub const DONE: u8 = 0;
@@ -67,12 +67,14 @@ enum Command {
     },
     /// Say why traffic is where it is, what would change that, and the next command.
     Explain {
+        /// The group to explain.
         group: String,
         #[command(flatten)]
         socket: SocketArg,
     },
     /// Show what was done, by whom, when and why; the newest last.
     History {
+        /// Only this group.
         group: Option<String>,
         /// How many entries at most.
         #[arg(short = 'n', long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=10_000))]
@@ -82,53 +84,21 @@ enum Command {
     },
     /// Move a group to a site, now.
     Switch {
-        group: String,
-        site: String,
         #[command(flatten)]
         order: OrderArgs,
-        #[command(flatten)]
-        socket: SocketArg,
+        /// The site to move it to.
+        site: String,
     },
     /// Move a group to its most preferred site.
-    Failback {
-        group: String,
-        #[command(flatten)]
-        order: OrderArgs,
-        #[command(flatten)]
-        socket: SocketArg,
-    },
-    /// Acknowledge a failover: lift the return latch.
-    Ack {
-        group: String,
-        #[command(flatten)]
-        reason: ReasonArg,
-        #[command(flatten)]
-        socket: SocketArg,
-    },
-    /// Bar every automatic move of a group until `unfreeze`.
-    Freeze {
-        group: String,
-        #[command(flatten)]
-        reason: ReasonArg,
-        #[command(flatten)]
-        socket: SocketArg,
-    },
-    /// Lift a freeze.
-    Unfreeze {
-        group: String,
-        #[command(flatten)]
-        reason: ReasonArg,
-        #[command(flatten)]
-        socket: SocketArg,
-    },
+    Failback(OrderArgs),
     /// Agree to the move that a group with `mode = "confirm"` proposes.
-    Confirm {
-        group: String,
-        #[command(flatten)]
-        order: OrderArgs,
-        #[command(flatten)]
-        socket: SocketArg,
-    },
+    Confirm(OrderArgs),
+    /// Acknowledge a failover: lift the return latch, which keeps automatic failovers from sites that were lost.
+    Ack(ActArgs),
+    /// Bar every automatic move of a group until `unfreeze`.
+    Freeze(ActArgs),
+    /// Lift a freeze.
+    Unfreeze(ActArgs),
 }
 
 #[derive(Args, Debug)]
@@ -151,18 +121,21 @@ struct SocketArg {
 }
 
 #[derive(Args, Debug)]
-struct ReasonArg {
+struct ActArgs {
+    /// The group.
+    group: String,
     /// Why, for the history.
     #[arg(short, long)]
     reason: String,
+    #[command(flatten)]
+    socket: SocketArg,
 }
 
 #[derive(Args, Debug)]
 struct OrderArgs {
-    /// Why, for the history.
-    #[arg(short, long)]
-    reason: String,
-    /// A rule to override, by name; may be repeated.
+    #[command(flatten)]
+    act: ActArgs,
+    /// A rule to override, by name: unfit, gate, forbidden, diverged, no-fence or isolated; may be repeated.
     #[arg(long = "override", value_name = "RULE")]
     overrides: Vec<Rule>,
 }
@@ -200,27 +173,12 @@ pub fn run() -> u8 {
                 render::history(reply)
             })
         }
-        Command::Switch { group, site, order, socket } => act(
-            &socket,
-            &group,
-            "switch",
-            &json!({ "to": site, "reason": order.reason, "overrides": order.overrides }),
-        ),
-        Command::Failback { group, order, socket } => {
-            act(&socket, &group, "failback", &json!({ "reason": order.reason, "overrides": order.overrides }))
-        }
-        Command::Confirm { group, order, socket } => {
-            act(&socket, &group, "confirm", &json!({ "reason": order.reason, "overrides": order.overrides }))
-        }
-        Command::Ack { group, reason, socket } => {
-            act(&socket, &group, "ack", &json!({ "reason": reason.reason }))
-        }
-        Command::Freeze { group, reason, socket } => {
-            act(&socket, &group, "freeze", &json!({ "reason": reason.reason }))
-        }
-        Command::Unfreeze { group, reason, socket } => {
-            act(&socket, &group, "unfreeze", &json!({ "reason": reason.reason }))
-        }
+        Command::Switch { order, site } => obey(&order, "switch", json!({ "to": site })),
+        Command::Failback(order) => obey(&order, "failback", json!({})),
+        Command::Confirm(order) => obey(&order, "confirm", json!({})),
+        Command::Ack(args) => act(&args, "ack", json!({})),
+        Command::Freeze(args) => act(&args, "freeze", json!({})),
+        Command::Unfreeze(args) => act(&args, "unfreeze", json!({})),
     }
 }
 
@@ -229,22 +187,28 @@ fn read<T: DeserializeOwned>(socket: &SocketArg, path: &str, render: impl Fn(&T)
     talk(socket, "GET", path, None, render)
 }
 
+/// Asks for a move, which may override rules.
+fn obey(order: &OrderArgs, verb: &str, mut body: Value) -> u8 {
+    body["overrides"] = json!(order.overrides);
+    act(&order.act, verb, body)
+}
+
 /// Asks for a change of one group and shows what came of it.
-fn act(socket: &SocketArg, group: &str, verb: &str, body: &serde_json::Value) -> u8 {
-    let mut body = body.clone();
+fn act(args: &ActArgs, verb: &str, mut body: Value) -> u8 {
+    body["reason"] = args.reason.clone().into();
     // Under sudo the socket only sees root; the history should know whose hands they were.
-    if let Ok(user) = std::env::var("SUDO_USER") {
+    if let Some(user) = std::env::var("SUDO_USER").ok().filter(|user| !user.is_empty()) {
         body["actor"] = user.into();
     }
-    let path = format!("/api/v1/groups/{}/{verb}", client::segment(group));
-    talk(socket, "POST", &path, Some(&body), |reply: &DoneReply| render::done(reply, verb))
+    let path = format!("/api/v1/groups/{}/{verb}", client::segment(&args.group));
+    talk(&args.socket, "POST", &path, Some(&body), |reply: &DoneReply| render::done(reply, verb))
 }
 
 fn talk<T: DeserializeOwned>(
     socket: &SocketArg,
     method: &str,
     path: &str,
-    body: Option<&serde_json::Value>,
+    body: Option<&Value>,
     render: impl Fn(&T) -> String,
 ) -> u8 {
     let answer = Client::find(socket.socket.as_deref(), &socket.config.config)
@@ -257,11 +221,14 @@ fn talk<T: DeserializeOwned>(
                 complain(&format!("the daemon's answer is not understood ({error}); are the versions alike?"))
             }
         },
-        Err(ClientError::Refused(error)) if socket.json => {
-            show(&serde_json::to_string_pretty(&error).unwrap_or_default());
-            FAILED
+        Err(error) => {
+            if socket.json {
+                show(&serde_json::to_string_pretty(&error.shape()).unwrap_or_default());
+            } else {
+                complain(&error.to_string());
+            }
+            error.exit_code()
         }
-        Err(error) => complain(&error.to_string()),
     }
 }
 

@@ -44,16 +44,24 @@ fn group_block(out: &mut String, group: &GroupStatus, all: bool, now: Wall) {
         let _ = writeln!(out, "  ! {text}");
     };
     if let Some(freeze) = &group.durable.freeze {
-        flag(out, format!("frozen ({}) by {}: {}", freeze.cause.label(), freeze.actor, freeze.reason));
+        let (cause, name) = (freeze.cause.label(), &group.name);
+        flag(out, format!("frozen ({cause}) by {}: {}", freeze.actor, freeze.reason));
+        flag(out, format!("  lifted by: tidegate unfreeze {name} --reason WHY"));
     }
     if let Some(site) = &group.proposal {
-        flag(out, format!("waits for a person: tidegate confirm {} (to {site})", group.name));
+        flag(out, format!("a move to {site} waits for: tidegate confirm {} --reason WHY", group.name));
     }
     for name in &group.durable.latched {
-        flag(out, format!("{name} is latched until: tidegate ack {}", group.name));
+        flag(
+            out,
+            format!("no automatic failover to {name} before: tidegate ack {} --reason WHY", group.name),
+        );
     }
     for name in &group.durable.diverged {
-        flag(out, format!("{name} is diverged: its data may have forked"));
+        flag(
+            out,
+            format!("{name} is diverged: its data may have forked; more: tidegate explain {}", group.name),
+        );
     }
     for name in &group.degraded {
         flag(out, format!("degraded: {place} does not provide {name}"));

@@ -4,7 +4,6 @@ use tidegate_health::explain::Explanation;
 use tidegate_health::id::{GroupId, OriginId};
 use tidegate_health::order::{Done, Order, Refusal};
 use tidegate_health::status::Status;
-use tidegate_health::step::Fact;
 use tokio::sync::{mpsc, oneshot};
 
 /// Something the control task is told or asked.
@@ -14,7 +13,6 @@ pub enum Message {
     Status(oneshot::Sender<Status>),
     Explain(GroupId, oneshot::Sender<Explanation>),
     Ejected(OriginId),
-    Fact(Fact),
     Alive(oneshot::Sender<()>),
 }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_health::event::Event;
+use tidegate_health::event::{Event, EventKind};
 use tidegate_health::explain::explain;
 use tidegate_health::fleet::Fleet;
 use tidegate_health::id::Name;
@@ -19,8 +19,9 @@ use tidegate_health::order::{Done, Refusal};
 use tidegate_health::state::{GroupState, State};
 use tidegate_health::status::status;
 use tidegate_health::step::{self, Effect, Input, step};
-use tidegate_probe::{Observation, Outcome, Scheduler};
+use tidegate_probe::{Observation, Outcome, Pace, Scheduler};
 use tokio::sync::{mpsc, oneshot, watch};
+use tracing::Level;
 
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -77,7 +78,7 @@ impl Control {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         Self {
-            persister: Persister::new(parts.store, parts.fleet.clone(), parts.zones),
+            persister: Persister::new(parts.store, parts.fleet.clone(), parts.zones, parts.metrics.clone()),
             fleet: parts.fleet,
             state: parts.state,
             clock: parts.clock,
@@ -99,6 +100,10 @@ impl Control {
         mut stop: watch::Receiver<bool>,
     ) {
         self.publish();
+        // Nothing is known yet, which is doubt: the first round is asked for at the fast pace.
+        for origin in self.fleet.origin_ids() {
+            self.probes.pace(origin, Pace::Fast);
+        }
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -121,8 +126,12 @@ impl Control {
             }
             self.settle();
         }
+        // Whoever waits for an order that is at the disk learns what came of it.
+        for finished in self.persister.drain().await {
+            self.stored(finished);
+        }
+        self.settle();
         self.probes.stop().await;
-        self.persister.drain().await;
     }
 
     fn take(&mut self, message: Message) {
@@ -141,7 +150,6 @@ impl Control {
                 let _ = answer.send(explain(&self.fleet, &self.state, group, self.clock.now()));
             }
             Message::Ejected(origin) => self.feed(Input::Ejected { origin }),
-            Message::Fact(fact) => self.feed(Input::Fact(fact)),
             Message::Alive(answer) => {
                 let _ = answer.send(());
             }
@@ -222,24 +230,43 @@ impl Control {
     }
 }
 
-fn pace_of(pace: step::Pace) -> tidegate_probe::Pace {
+fn pace_of(pace: step::Pace) -> Pace {
     match pace {
-        step::Pace::Normal => tidegate_probe::Pace::Normal,
-        step::Pace::Fast => tidegate_probe::Pace::Fast,
+        step::Pace::Normal => Pace::Normal,
+        step::Pace::Fast => Pace::Fast,
     }
 }
 
-/// The log says what the history says, when it is true.
+/// The log says what the history says, when it is true, as loudly as it is urgent.
 fn tell(event: &Event) {
-    let group = event.group.as_deref().unwrap_or("-");
-    tracing::info!(
-        group,
-        event = event.kind.label(),
-        from = event.from.as_deref(),
-        to = event.to.as_deref(),
-        epoch = event.epoch,
-        actor = &*event.actor,
-        "{}",
-        event.reason
-    );
+    macro_rules! tell {
+        ($level:expr) => {
+            tracing::event!(
+                $level,
+                group = event.group.as_deref().unwrap_or("-"),
+                event = event.kind.label(),
+                from = event.from.as_deref(),
+                to = event.to.as_deref(),
+                epoch = event.epoch,
+                actor = &*event.actor,
+                "{}",
+                event.reason
+            )
+        };
+    }
+    match event.kind {
+        EventKind::NotStored | EventKind::FailStatic => tell!(Level::ERROR),
+        EventKind::Unfit
+        | EventKind::Failover
+        | EventKind::Frozen
+        | EventKind::Proposed
+        | EventKind::Stalled
+        | EventKind::Refused => tell!(Level::WARN),
+        EventKind::Start
+        | EventKind::Switchover
+        | EventKind::Failback
+        | EventKind::Acknowledged
+        | EventKind::Unfrozen
+        | EventKind::Recovered => tell!(Level::INFO),
+    }
 }

@@ -10,6 +10,7 @@ use tidegate_health::fleet::Fleet;
 use tidegate_health::id::{GroupId, Name};
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::metrics::Metrics;
 use crate::serial;
 use crate::store::{Change, Store, ZoneRecord};
 
@@ -28,6 +29,7 @@ pub(super) struct Persister {
     finished: mpsc::Receiver<(u64, Result<(), String>)>,
     finish: mpsc::Sender<(u64, Result<(), String>)>,
     records: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
 }
 
 /// A zone whose answers depend on decisions.
@@ -58,10 +60,15 @@ pub(super) struct Finished {
 }
 
 impl Persister {
-    pub(super) fn new(store: Store, fleet: Arc<Fleet>, zones: BTreeMap<Name, Zone>) -> Self {
+    pub(super) fn new(
+        store: Store,
+        fleet: Arc<Fleet>,
+        zones: BTreeMap<Name, Zone>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let (finish, finished) = mpsc::channel(64);
         let records = Arc::new(Semaphore::new(RECORDS_MAX));
-        Self { store, fleet, zones, started: BTreeMap::new(), finished, finish, records }
+        Self { store, fleet, zones, started: BTreeMap::new(), finished, finish, records, metrics }
     }
 
     /// Starts a write. A change of the active site takes new serials of the zones that follow the group along.
@@ -110,11 +117,15 @@ impl Persister {
 
     /// Adds to the history; nothing waits for it.
     pub(super) fn record(&self, event: Event) {
-        let Ok(permit) = self.records.clone().try_acquire_owned() else { return };
-        let store = self.store.clone();
+        let Ok(permit) = self.records.clone().try_acquire_owned() else {
+            self.metrics.record_dropped();
+            return;
+        };
+        let (store, metrics) = (self.store.clone(), self.metrics.clone());
         tokio::spawn(async move {
             let change = Change { event: Some(event), ..Change::default() };
             if let Err(error) = store.write(change, Vec::new()).await {
+                metrics.record_dropped();
                 tracing::warn!(%error, "an entry of the history could not be written");
             }
             drop(permit);
@@ -126,16 +137,18 @@ impl Persister {
         &self.zones
     }
 
-    /// Waits for writes under way, for a while.
-    pub(super) async fn drain(&mut self) {
+    /// Waits for writes under way, for a while; returns those that ended.
+    pub(super) async fn drain(&mut self) -> Vec<Finished> {
+        let mut ended = Vec::new();
         let all = async {
             while !self.started.is_empty() {
-                self.finished().await;
+                ended.extend(self.finished().await);
             }
             let _ = self.records.acquire_many(RECORDS_MAX as u32).await;
         };
         if tokio::time::timeout(DRAIN, all).await.is_err() {
             tracing::warn!("stopping although the disk has not answered");
         }
+        ended
     }
 }

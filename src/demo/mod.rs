@@ -11,6 +11,7 @@ mod stage;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{DONE, FAILED, complain, show};
 use client::Visitor;
@@ -29,12 +30,32 @@ pub fn run(as_json: bool) -> u8 {
         Ok(runtime) => runtime,
         Err(error) => return complain(&format!("the demo cannot start: {error}")),
     };
-    match runtime.block_on(play(as_json)) {
+    let played = runtime.block_on(async {
+        // Whoever stops the demo stops all of it: dropping the stage kills its processes and removes its folder.
+        tokio::select! {
+            played = play(as_json) => played,
+            () = stopped() => Err(StageError::Stopped),
+        }
+    });
+    match played {
         Ok(report) => {
             show(&if as_json { report.json() } else { report.summary() });
             if report.all_happened() { DONE } else { FAILED }
         }
         Err(error) => complain(&format!("the demo cannot go on: {error}")),
+    }
+}
+
+/// Waits for a signal to stop; for ever where signals cannot be caught.
+async fn stopped() {
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds.map(signal) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
     }
 }
 

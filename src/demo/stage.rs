@@ -33,6 +33,8 @@ pub(super) enum StageError {
     NotStarted { what: String },
     #[error("{0}")]
     Daemon(String),
+    #[error("it was stopped")]
+    Stopped,
 }
 
 /// Everything that runs. Dropping it kills all of it.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tidegate_health::id::{Name, SiteId};
 
 use super::{Directory, small, value_or};
-use crate::domain::{Limits, Listen, Node};
+use crate::domain::{Limits, Listen, Node, SOCKET_NAME};
 use crate::source::{At, Place, Source};
 use crate::spec::{ListenSpec, RootSpec};
 
@@ -59,7 +59,7 @@ pub(super) fn limits(spec: &RootSpec) -> Limits {
 
 fn socket(source: &Source<'_>, spec: &RootSpec, listen: &ListenSpec, state_dir: &Path) -> PathBuf {
     let configured = listen.socket.as_ref();
-    let path = configured.map_or_else(|| state_dir.join("tidegate.sock"), |at| at.value.clone());
+    let path = configured.map_or_else(|| state_dir.join(SOCKET_NAME), |at| at.value.clone());
     if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
         let place = configured.map(|at| &at.place).or_else(|| spec.state_dir.as_ref().map(|at| &at.place));
         let message = format!("the control socket's path would have more than {SOCKET_PATH_BYTES_MAX} bytes");

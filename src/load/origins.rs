@@ -1,0 +1,153 @@
+//! How each origin is probed and reached, with the certificates that takes.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tidegate_config::{Check, Config, Ejection, Scheme, Tls, Verify};
+use tidegate_health::id::OriginId;
+use tidegate_probe::{CaBundle, HttpCheck, Kind, ProbeSpec, StatusSet, StatusSetError, Timing, TlsCheck};
+use tidegate_proxy::{EjectionPolicy, Target, TlsTarget};
+
+use super::{LoadError, read};
+
+/// Probes and targets of all origins; what cannot be used is added to `errors`, and then the result is not whole.
+pub(super) fn load(
+    config: &Config,
+    folder: &Path,
+    errors: &mut Vec<LoadError>,
+) -> (Vec<ProbeSpec>, Vec<Arc<Target>>) {
+    let mut bundles = Bundles { folder: folder.to_owned(), read: HashMap::new() };
+    let mut loaded = (Vec::with_capacity(config.origins.len()), Vec::with_capacity(config.origins.len()));
+    for id in config.fleet.origin_ids() {
+        match probe(config, id, &mut bundles).and_then(|probe| Ok((probe, target(config, id, &mut bundles)?)))
+        {
+            Ok((probe, target)) => {
+                loaded.0.push(probe);
+                loaded.1.push(target);
+            }
+            Err(Fault::Said) => {}
+            Err(Fault::Load(error)) => errors.push(error),
+            Err(Fault::Origin(detail)) => {
+                errors.push(LoadError::Origin { origin: config.fleet.origin(id).name.to_string(), detail });
+            }
+        }
+    }
+    loaded
+}
+
+enum Fault {
+    /// An origin before this one has told the same.
+    Said,
+    Load(LoadError),
+    Origin(String),
+}
+
+impl Fault {
+    fn origin(error: impl std::fmt::Display) -> Self {
+        Self::Origin(error.to_string())
+    }
+}
+
+/// Private certificate authorities by path, each read once. None: it was no use, and that has been said.
+struct Bundles {
+    /// Relative paths start here.
+    folder: PathBuf,
+    read: HashMap<PathBuf, Option<Bundle>>,
+}
+
+/// One file of root certificates, as probes and as the proxy take it.
+#[derive(Clone)]
+struct Bundle {
+    probe: CaBundle,
+    proxy: Arc<[CertificateDer<'static>]>,
+}
+
+impl Bundles {
+    fn get(&mut self, path: &Path) -> Result<Bundle, Fault> {
+        let path = self.folder.join(path);
+        if let Some(known) = self.read.get(&path) {
+            return known.clone().ok_or(Fault::Said);
+        }
+        let bundle = bundle(&path);
+        self.read.insert(path, bundle.as_ref().ok().cloned());
+        bundle.map_err(Fault::Load)
+    }
+}
+
+fn bundle(path: &Path) -> Result<Bundle, LoadError> {
+    let pem = read(path)?;
+    let failed = |detail: String| LoadError::Ca { path: path.to_owned(), detail };
+    let probe = CaBundle::from_pem(pem.as_bytes()).map_err(|error| failed(error.to_string()))?;
+    let proxy: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    Ok(Bundle { probe, proxy: proxy.map_err(|error| failed(error.to_string()))?.into() })
+}
+
+fn probe(config: &Config, id: OriginId, bundles: &mut Bundles) -> Result<ProbeSpec, Fault> {
+    let endpoint = &config.origins[id.index()];
+    let thresholds = config.fleet.origin(id).thresholds;
+    let kind = match &endpoint.check {
+        Check::Tcp => Kind::Tcp,
+        Check::Http { path, host, expect_status, expect_body, tls } => {
+            let host = host.as_deref().map_or_else(|| endpoint.addr.to_string(), str::to_owned);
+            let statuses: StatusSet =
+                expect_status.to_string().parse().map_err(|error: StatusSetError| Fault::origin(error))?;
+            let mut check = HttpCheck::new(path, &host, statuses).map_err(Fault::origin)?;
+            if let Some(text) = expect_body {
+                check = check.with_body(text).map_err(Fault::origin)?;
+            }
+            if let Some(tls) = tls {
+                check = check.with_tls(tls_check(tls, endpoint.addr.ip(), bundles)?);
+            }
+            Kind::Http(check)
+        }
+    };
+    let timing = Timing {
+        interval: thresholds.interval,
+        fast_interval: thresholds.fast_interval,
+        timeout: thresholds.timeout,
+    };
+    ProbeSpec::new(id, endpoint.addr, kind, timing).map_err(Fault::origin)
+}
+
+fn tls_check(tls: &Tls, ip: IpAddr, bundles: &mut Bundles) -> Result<TlsCheck, Fault> {
+    let verify = match &tls.verify {
+        Verify::System => tidegate_probe::Verify::System,
+        Verify::Off => tidegate_probe::Verify::Off,
+        Verify::Ca(path) => tidegate_probe::Verify::Ca(bundles.get(path)?.probe),
+    };
+    let name = tls.server_name.as_deref().map_or_else(|| ip.to_string(), str::to_owned);
+    TlsCheck::new(&name, verify).map_err(Fault::origin)
+}
+
+fn target(config: &Config, id: OriginId, bundles: &mut Bundles) -> Result<Arc<Target>, Fault> {
+    let (origin, endpoint) = (config.fleet.origin(id), &config.origins[id.index()]);
+    let tls = match &endpoint.scheme {
+        Scheme::Https(tls) => Some(tls_target(tls, bundles)?),
+        Scheme::Http | Scheme::Tcp => None,
+    };
+    let policy = ejection(config.services[origin.service.index()].ejection);
+    Target::new(id, origin.name.clone(), endpoint.addr, tls, policy).map_err(Fault::origin)
+}
+
+fn tls_target(tls: &Tls, bundles: &mut Bundles) -> Result<TlsTarget, Fault> {
+    let verify = match &tls.verify {
+        Verify::System => tidegate_proxy::Verify::System,
+        Verify::Off => tidegate_proxy::Verify::Off,
+        Verify::Ca(path) => tidegate_proxy::Verify::Ca(bundles.get(path)?.proxy),
+    };
+    Ok(TlsTarget { sni: tls.server_name.clone(), verify })
+}
+
+fn ejection(configured: Ejection) -> EjectionPolicy {
+    EjectionPolicy {
+        transport_max: configured.failures,
+        status_max: configured.status_failures,
+        base: configured.base,
+        max: configured.max,
+        share_percent: u32::from(configured.share_percent_max),
+    }
+}
