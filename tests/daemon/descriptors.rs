@@ -54,7 +54,7 @@ async fn out_of_descriptors_it_neither_spins_nor_switches_and_recovers() {
     assert_eq!(scene.metric("tidegate_switches_total", &[("kind", "failover")]).await, 0.0);
     assert!(scene.metric("tidegate_accept_failures_total", &[("listener", "http")]).await >= 1.0);
     assert!(
-        scene.metric("tidegate_probes_total", &[("outcome", "inconclusive")]).await >= 1.0,
+        scene.metric("tidegate_probes_total", &[("outcome", "out-of-descriptors")]).await >= 1.0,
         "probes were made without descriptors, and proved nothing:\n{}",
         scene.metrics().await
     );

@@ -72,7 +72,7 @@ async fn nothing_listens_for_traffic_before_the_first_round() {
     }
     assert!(resolve(scene.dns, HOST).await.is_err(), "no UDP socket is open either");
     let (code, text) = scene.get("/readyz").await.expect("the admin listener is open");
-    assert_eq!((code, &*text), (503, "the first round of probes is not complete\n"));
+    assert_eq!((code, &*text), (503, "starting: the first round of probes is not complete\n"));
     assert!(!scene.json(&["status"]).await["round_complete"].as_bool().expect("a flag"));
 
     silence(&scene, "ok").await;
