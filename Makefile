@@ -1,6 +1,8 @@
 # Two commands for newcomers: `make demo` and `make test`.
 
 CARGO ?= cargo
+# Where programs that CI builds for itself go.
+export TIDEGATE_TOOLS ?= $(HOME)/.cache/tidegate/tools
 
 .PHONY: demo test build check lint deny bench deps-build deps-test
 
@@ -22,7 +24,7 @@ lint: deps-build
 
 deny:
 	deploy/deps.sh deny
-	PATH="$(CURDIR)/.tools/bin:$$PATH" cargo deny --locked check bans licenses sources
+	PATH="$(TIDEGATE_TOOLS)/bin:$$PATH" cargo deny --locked check bans licenses sources
 
 bench: deps-build ## what runs per request, question, result and publication
 	$(CARGO) bench --locked --bench hot_paths

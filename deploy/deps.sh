@@ -6,7 +6,8 @@
 set -euo pipefail
 
 cargo_deny_version=0.20.2
-tools="$(cd "$(dirname "$0")/.." && pwd)/.tools"
+# Outside the checkout, so that a fresh one need not build them again.
+tools="${TIDEGATE_TOOLS:-$HOME/.cache/tidegate/tools}"
 
 # program:package, one line each
 build_needs="cc:gcc cmake:cmake make:make"
