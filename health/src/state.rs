@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::durable::Durable;
 use crate::event::EventKind;
@@ -27,6 +28,8 @@ pub struct State {
     /// Since when nothing says that this edge is cut off; what was seen before proves nothing about a site.
     pub(crate) connected: Mono,
     pub(crate) last: Now,
+    /// [`Fleet::stall_max`], which looks at every origin and is asked for with every input.
+    pub(crate) stall_max: Duration,
     pub(crate) tickets: u64,
 }
 
@@ -142,6 +145,7 @@ impl State {
             unknown: fleet.origins.len(),
             connected: now.mono,
             last: now,
+            stall_max: fleet.stall_max(),
             tickets: 0,
         };
         for group in fleet.group_ids() {

@@ -124,7 +124,7 @@ fn notice_stall(fleet: &Fleet, state: &mut State, now: Now, effects: &mut Vec<Ef
     // A suspended machine may stop the monotonic clock, but not the wall clock.
     let slept = now.wall.since(state.last.wall).max(silence);
     state.last = now;
-    if slept <= fleet.stall_max() {
+    if slept <= state.stall_max {
         return;
     }
     state.round = now.mono;
