@@ -1,10 +1,11 @@
 //! A scene: origins, a daemon and its configuration, on free ports of the loopback, in a folder of its own.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use hickory_proto::op::ResponseCode;
@@ -475,12 +476,18 @@ fn example(name: &str) -> PathBuf {
     profile.join("examples").join(name)
 }
 
-/// An address of the loopback that is free for TCP and UDP: a random one below the range that the kernel hands out by
-/// itself, so that neither outgoing connections nor the tests that run beside this one are likely to take it.
+/// An address of the loopback that is free for TCP and UDP, and that no other test of this process gets: a daemon may
+/// bind it much later. It is below the range that the kernel hands out by itself.
 pub(crate) fn free_address() -> SocketAddr {
-    for _ in 0..256 {
-        let address = SocketAddr::from(([127, 0, 0, 1], fastrand::u16(10_000..32_000)));
-        if std::net::TcpListener::bind(address).is_ok() && std::net::UdpSocket::bind(address).is_ok() {
+    static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    for _ in 0..1000 {
+        let port = fastrand::u16(10_000..32_000);
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let is_new = TAKEN.lock().expect("nothing panics with it").insert(port);
+        if is_new
+            && std::net::TcpListener::bind(address).is_ok()
+            && std::net::UdpSocket::bind(address).is_ok()
+        {
             return address;
         }
     }
