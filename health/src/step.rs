@@ -5,22 +5,23 @@
 //! adopt the change and ask for it to be published. So what readers see was always on disk first, a stalled disk
 //! stops switching and nothing else, and a crash between any two effects loses no acknowledged decision.
 
+mod change;
+
 use std::sync::Arc;
 
+use change::{adopt, frozen, give_up, move_reason, obey, persist};
+
 use crate::decide::{self, Outlook};
-use crate::durable::{Durable, Freeze, FreezeCause, SwitchKind};
+use crate::durable::Durable;
 use crate::event::{Event, EventKind};
 use crate::fit::Fitness;
 use crate::fleet::Fleet;
 use crate::hysteresis::Health;
 use crate::id::{GroupId, Name, OriginId, SiteId};
-use crate::order::{self, Done, Order, Refusal, Verb, Verdict};
-use crate::state::{Isolation, Pending, State, Verdict as GateVerdict};
+use crate::order::{Done, Order, Refusal};
+use crate::state::{Isolation, State, Verdict};
 use crate::switch::{SELF, switched};
 use crate::time::{Mono, Now};
-
-/// How long an automatic change waits after the store failed.
-const STORE_RETRY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Something the core is told.
 #[derive(Clone, Debug)]
@@ -56,7 +57,7 @@ pub enum Input {
 #[derive(Clone, Debug)]
 pub enum Fact {
     Isolation(Option<Isolation>),
-    Gate { group: GroupId, site: SiteId, gate: Name, verdict: GateVerdict },
+    Gate { group: GroupId, site: SiteId, gate: Name, verdict: Verdict },
     FrontDoor { site: SiteId, reachable: bool },
     Forbidden { group: GroupId, site: SiteId, rule: Name, holds: bool },
 }
@@ -268,89 +269,6 @@ fn watch_static(fleet: &Fleet, state: &mut State, id: GroupId, now: Now, effects
     effects.push(Effect::Publish);
 }
 
-fn obey(fleet: &Fleet, state: &mut State, order: &Order, now: Now, effects: &mut Vec<Effect>) {
-    match order::judge(fleet, state, order, now) {
-        Verdict::Already => {
-            let outcome = Ok(done(fleet, state, order.group, false));
-            effects.push(Effect::Reply { order: order.id, outcome });
-        }
-        Verdict::Refused(refusal) => {
-            effects.push(Effect::Record(refused(fleet, order, &refusal, now)));
-            effects.push(Effect::Reply { order: order.id, outcome: Err(refusal) });
-        }
-        Verdict::Change(change) => persist(state, order.group, *change, Some(order.id), effects),
-    }
-}
-
-/// Who wanted what and why, and why not.
-fn refused(fleet: &Fleet, order: &Order, refusal: &Refusal, now: Now) -> Event {
-    let wish = match order.verb {
-        Verb::Switch { to } => format!("switch to `{}`", fleet.site(to).name),
-        verb => verb.label().to_owned(),
-    };
-    let reason = format!("{wish} (asked because: {}) was refused: {}", order.reason, refusal.message);
-    let overrides = order.overrides.iter().map(|rule| rule.label().into()).collect();
-    let event = note(Some(&fleet.group(order.group).name), EventKind::Refused, reason, now);
-    Event { actor: order.actor.clone(), overrides, ..event }
-}
-
-fn persist(
-    state: &mut State,
-    group: GroupId,
-    change: (Durable, Event),
-    order: Option<u64>,
-    effects: &mut Vec<Effect>,
-) {
-    let ticket = state.ticket();
-    let own = state.group_mut(group);
-    let (next, event) = &change;
-    own.epoch_max = own.epoch_max.max(next.epoch());
-    own.pending = Some(Pending { ticket, next: next.clone(), kind: event.kind, order });
-    effects.push(Effect::Persist { group, ticket, change: Box::new(change) });
-}
-
-/// A change is durable: it becomes what the group lives by.
-fn adopt(fleet: &Fleet, state: &mut State, id: GroupId, ticket: u64, now: Now, effects: &mut Vec<Effect>) {
-    let own = state.group_mut(id);
-    let Some(pending) = own.pending.take_if(|pending| pending.ticket == ticket) else { return };
-    let moved = pending.next.epoch() != own.durable.epoch();
-    own.durable = pending.next;
-    own.store_trouble = None;
-    if moved {
-        own.active = own.durable.decision.as_ref().and_then(|decision| fleet.site_named(&decision.site));
-        own.unfit_since = None;
-        own.proposal = None;
-    }
-    state.weigh(fleet, id, now);
-    repace(fleet, state, id, effects);
-    effects.push(Effect::Publish);
-    if let Some(order) = pending.order {
-        effects.push(Effect::Reply { order, outcome: Ok(done(fleet, state, id, true)) });
-    }
-    consider(fleet, state, id, now, effects);
-}
-
-/// A change could not be made durable: it did not happen.
-fn give_up(
-    fleet: &Fleet,
-    state: &mut State,
-    id: GroupId,
-    ticket: u64,
-    detail: &Arc<str>,
-    now: Now,
-    effects: &mut Vec<Effect>,
-) {
-    let own = state.group_mut(id);
-    let Some(pending) = own.pending.take_if(|pending| pending.ticket == ticket) else { return };
-    own.store_trouble = Some((detail.clone(), now.mono.plus(STORE_RETRY)));
-    let what = pending.kind.label();
-    let reason = format!("{what} did not happen, because the store could not be written: {detail}");
-    effects.push(Effect::Record(note(Some(&fleet.group(id).name), EventKind::NotStored, reason, now)));
-    if let Some(order) = pending.order {
-        effects.push(Effect::Reply { order, outcome: Err(Refusal::not_stored(detail)) });
-    }
-}
-
 fn learn(fleet: &Fleet, state: &mut State, fact: Fact, now: Now, effects: &mut Vec<Effect>) {
     let facts = &mut state.facts;
     let news = match fact {
@@ -382,72 +300,6 @@ fn learn(fleet: &Fleet, state: &mut State, fact: Fact, now: Now, effects: &mut V
     effects.push(Effect::Publish);
 }
 
-fn frozen(
-    fleet: &Fleet,
-    state: &State,
-    id: GroupId,
-    cause: FreezeCause,
-    to: SiteId,
-    now: Now,
-) -> (Durable, Event) {
-    let (group, site) = (fleet.group(id), &fleet.site(to).name);
-    let reason = match cause {
-        FreezeCause::NoFence => format!(
-            "`{site}` is ready, but the group is neither stateless nor has a fence that works, so moving it by \
-             itself could leave two sites writing; set `stateless = true` if it shares no data, or move it by hand"
-        ),
-        FreezeCause::TooManySwitches => format!(
-            "`{site}` is ready, but {} automatic switches in {} s are the most that `switches_max` allows",
-            group.switch_limit.count,
-            group.switch_limit.window.as_secs()
-        ),
-        FreezeCause::Operator => String::from("frozen by an operator"),
-    };
-    let mut next = state.group(id).durable.clone();
-    next.freeze = Some(Freeze { cause, since: now.wall, actor: SELF.into(), reason: reason.clone().into() });
-    let mut event = note(Some(&group.name), EventKind::Frozen, reason, now);
-    event.epoch = Some(next.epoch());
-    (next, event)
-}
-
-fn move_reason(fleet: &Fleet, state: &State, id: GroupId, to: SiteId, kind: SwitchKind) -> String {
-    let (group, own) = (fleet.group(id), state.group(id));
-    let target = &fleet.site(to).name;
-    match (kind, own.active) {
-        (SwitchKind::Failover, Some(active)) => {
-            let why: Vec<_> =
-                own.fitness_at(group, active).obstacles().iter().map(ToString::to_string).collect();
-            format!("`{}` is unfit ({}); `{target}` is proven fit", fleet.site(active).name, why.join("; "))
-        }
-        (SwitchKind::Failback, _) => format!("preferred site `{target}` has been fit for long enough"),
-        _ => format!("first decision of this group: `{target}` is the first fit site in order of preference"),
-    }
-}
-
-fn done(fleet: &Fleet, state: &State, id: GroupId, changed: bool) -> Done {
-    let own = state.group(id);
-    Done {
-        group: fleet.group(id).name.clone(),
-        site: own.active.map(|site| fleet.site(site).name.clone()),
-        epoch: own.durable.epoch(),
-        changed,
-    }
-}
-
-fn note(group: Option<&Name>, kind: EventKind, reason: String, now: Now) -> Event {
-    Event {
-        at: now.wall,
-        group: group.cloned(),
-        kind,
-        actor: SELF.into(),
-        reason: reason.into(),
-        from: None,
-        to: None,
-        epoch: None,
-        overrides: Vec::new(),
-    }
-}
-
 fn repace(fleet: &Fleet, state: &mut State, group: GroupId, effects: &mut Vec<Effect>) {
     for service in &fleet.group(group).services {
         for origin in fleet.service(*service).origins.values().flatten() {
@@ -464,5 +316,19 @@ fn pace(fleet: &Fleet, state: &mut State, id: OriginId, effects: &mut Vec<Effect
     if origin.pace != pace {
         origin.pace = pace;
         effects.push(Effect::Pace(id, pace));
+    }
+}
+
+fn note(group: Option<&Name>, kind: EventKind, reason: String, now: Now) -> Event {
+    Event {
+        at: now.wall,
+        group: group.cloned(),
+        kind,
+        actor: SELF.into(),
+        reason: reason.into(),
+        from: None,
+        to: None,
+        epoch: None,
+        overrides: Vec::new(),
     }
 }
