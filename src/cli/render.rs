@@ -31,8 +31,8 @@ pub(super) fn status(reply: &StatusReply, all: bool, now: Wall) -> String {
 }
 
 fn group_block(out: &mut String, group: &GroupStatus, all: bool, now: Wall) {
-    let place = group.active.as_deref().unwrap_or("nowhere");
-    let _ = write!(out, "{}  {}  active at {place}", group.name, group.condition.label());
+    let place = place(group.active.as_deref());
+    let _ = write!(out, "{}  {}  active {place}", group.name, group.condition.label());
     if let (Some(kind), Some(since)) = (group.kind, group.since) {
         let _ = write!(out, "  epoch {}, {} {} ago", group.epoch, kind.label(), age(since, now));
     }
@@ -64,7 +64,7 @@ fn group_block(out: &mut String, group: &GroupStatus, all: bool, now: Wall) {
         );
     }
     for name in &group.degraded {
-        flag(out, format!("degraded: {place} does not provide {name}"));
+        flag(out, format!("degraded: {name} is not provided {place}"));
     }
     if group.active.is_none() {
         flag(out, format!("nothing is served; why: tidegate explain {}", group.name));
@@ -153,9 +153,14 @@ pub(super) fn history(events: &[Event]) -> String {
 
 /// What came of an order.
 pub(super) fn done(reply: &DoneReply, verb: &str) -> String {
-    let site = reply.done.site.as_deref().unwrap_or("nowhere");
+    let place = place(reply.done.site.as_deref());
     let state = if reply.done.changed { "done" } else { "nothing to do" };
-    format!("{verb} {}: {state}; active at {site}, epoch {}", reply.done.group, reply.done.epoch)
+    format!("{verb} {}: {state}; active {place}, epoch {}", reply.done.group, reply.done.epoch)
+}
+
+/// Where a group is active.
+fn place(site: Option<&str>) -> String {
+    site.map_or_else(|| "nowhere".into(), |site| format!("at {site}"))
 }
 
 fn time(at: Wall) -> String {
