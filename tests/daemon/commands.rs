@@ -196,3 +196,57 @@ async fn the_configuration_tells_where_the_socket_is() {
         .expect("it runs");
     assert_eq!(status.status.code(), Some(0), "{}", text(&status.stderr));
 }
+
+/// Relative paths start at the configuration, wherever a command is started: else a store would be forgotten.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn relative_paths_mean_the_same_from_everywhere() {
+    let mut scene = Scene::set(Script::default()).await;
+    let absolute = format!("state_dir = \"{}\"", scene.path("state").display());
+    scene.edit(&absolute, "state_dir = \"state\"");
+    scene.start_daemon().await;
+    scene.wait_ready().await;
+    assert!(scene.path("state").join("tidegate.redb").exists());
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let status = Command::new(tidegate())
+        .args(["status", "--config"])
+        .arg(scene.path("tidegate.toml"))
+        .current_dir(elsewhere.path())
+        .env_remove("TIDEGATE_SOCKET")
+        .output()
+        .await
+        .expect("it runs");
+    assert!(status.status.success(), "{}", text(&status.stderr));
+}
+
+/// A configuration that is being edited takes nobody's hands off the daemon that runs on the one before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_configuration_that_is_broken_meanwhile_does_not_cut_the_command_line_off() {
+    let scene = Scene::play(Script::default()).await;
+    scene.edit("stateless = true", "stateles = true");
+    let config = scene.path("tidegate.toml").display().to_string();
+    let ask = async |arguments: &[&str]| {
+        let mut command = Command::new(tidegate());
+        command.args(arguments).args(["--config", &config]).env_remove("TIDEGATE_SOCKET");
+        command.output().await.expect("it runs")
+    };
+    let status = ask(&["status"]).await;
+    assert!(status.status.success(), "{}", text(&status.stderr));
+    // Without even the two keys that lead to the socket it is a wrong configuration, and says so.
+    scene.write("tidegate.toml", "nonsense = 1\n");
+    let status = ask(&["status", "--json"]).await;
+    assert_eq!(status.status.code(), Some(2), "{}", text(&status.stderr));
+    let told: Value = serde_json::from_slice(&status.stdout).expect("JSON, even then");
+    assert_eq!(told["label"], "config");
+}
+
+/// What reaches a log or a terminal is text, and one line of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reason_cannot_forge_a_line_of_the_history() {
+    let scene = Scene::play(Script::default()).await;
+    for reason in ["fine\n2026-01-01 00:00:00  app  failback", "\u{1b}[2J"] {
+        let output = scene.cli(&["freeze", "app", "--reason", reason]).await;
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains("printable"), "{}", text(&output.stderr));
+    }
+    assert!(scene.json(&["status"]).await["groups"][0]["durable"]["freeze"].is_null());
+}

@@ -175,3 +175,21 @@ async fn something_else_at_the_sockets_path_is_left_alone() {
     assert!(said.contains("control socket") && said.contains("no socket"), "{said}");
     assert_eq!(std::fs::read_to_string(scene.socket()).expect("the file"), "precious");
 }
+
+/// `check` and `run` see the same faults: certificates that only requests need, and every file that is wrong at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_that_only_traffic_needs_are_checked_too() {
+    let service = "check = { kind = \"tcp\" }\ntls = { verify = { ca = \"ca.pem\" } }\n";
+    let mut scene = Scene::set(Script { service, ..Script::default() }).await;
+    scene.edit("url = \"http://", "url = \"https://");
+    let zone = std::fs::read_to_string(scene.path("scene.test.zone")).expect("the zone");
+    scene.write("scene.test.zone", &format!("{zone}bad IN A 192.0.2.300\n"));
+    scene.write("ca.pem", "this is no certificate\n");
+    let (code, said) = scene.run_daemon().await;
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("ca.pem") && said.contains("192.0.2.300"), "both faults are told:\n{said}");
+    assert_eq!(said.matches("ca.pem").count(), 1, "once is enough:\n{said}");
+    let check =
+        Command::new(tidegate()).args(["check", "--config"]).arg(scene.path("tidegate.toml")).output().await;
+    assert_eq!(check.expect("it runs").status.code(), Some(2));
+}

@@ -192,3 +192,17 @@ async fn a_zones_serial_follows_its_file_and_never_goes_back() {
         assert_eq!(soa_serial(scene.dns, "scene.test").await.expect("an SOA"), serial, "{what}");
     }
 }
+
+/// Nothing is known at a start, which is doubt: one dead origin does not hold the first round up for `fall` intervals.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_round_is_asked_for_at_the_fast_pace() {
+    let service = "check = { path = \"/health\", interval = \"5m\", fast_interval = \"50ms\", timeout = \"1s\", fall = 3, rise = 2 }\n";
+    let script = Script { service, top: "startup_deadline = \"10m\"\n", ..Script::default() };
+    let mut scene = Scene::set(script).await;
+    scene.kill("third1").await;
+    scene.start_daemon().await;
+    // At the normal pace this would take ten minutes.
+    scene.wait_ready().await;
+    assert_eq!(scene.active().await.as_deref(), Some("main"));
+    assert_eq!(scene.fitness("third").await, "unfit");
+}
