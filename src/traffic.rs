@@ -31,58 +31,60 @@ impl tidegate_proxy::Observer for Traffic {
         let code = code(finished.code, &mut digits);
         let spilled = if finished.spilled { "true" } else { "false" };
         let (service, site) = (finished.service, finished.site);
-        self.metrics.requests.with_label_values(&[service, site, code, spilled]).inc();
+        self.metrics.traffic.requests.with_label_values(&[service, site, code, spilled]).inc();
         self.metrics
+            .traffic
             .request_seconds
             .with_label_values(&[service, site])
             .observe(finished.duration.as_secs_f64());
     }
 
     fn retry(&self, service: &str, reason: RetryReason) {
-        self.metrics.retries.with_label_values(&[service, reason.as_str()]).inc();
+        self.metrics.traffic.retries.with_label_values(&[service, reason.as_str()]).inc();
     }
 
     fn spill(&self, service: &str, from: &str, to: &str) {
-        self.metrics.spills.with_label_values(&[service, from, to]).inc();
+        self.metrics.traffic.spills.with_label_values(&[service, from, to]).inc();
     }
 
     fn ejection(&self, origin: OriginId) {
         let origin = self.fleet.origin(origin);
         let labels = [&*self.fleet.service(origin.service).name, &*self.fleet.site(origin.site).name];
-        self.metrics.ejections.with_label_values(&labels).inc();
+        self.metrics.traffic.ejections.with_label_values(&labels).inc();
     }
 
     fn connection_opened(&self) {
-        self.metrics.connections.inc();
+        self.metrics.traffic.connections.inc();
     }
 
     fn connection_closed(&self) {
-        self.metrics.connections.dec();
+        self.metrics.traffic.connections.dec();
     }
 
     fn accept_paused(&self) {
-        self.metrics.accept_failures.with_label_values(&["http"]).inc();
+        self.metrics.traffic.accept_failures.with_label_values(&["http"]).inc();
     }
 
     fn tunnel_opened(&self, _service: &str, _site: &str) {
-        self.metrics.tunnels.inc();
+        self.metrics.traffic.tunnels.inc();
     }
 
     fn tunnel_closed(&self, _service: &str, _site: &str) {
-        self.metrics.tunnels.dec();
+        self.metrics.traffic.tunnels.dec();
     }
 }
 
 impl tidegate_dns::Observer for Traffic {
     fn query(&self, protocol: Protocol, qtype: QtypeLabel, rcode: u8) {
         self.metrics
+            .traffic
             .dns_queries
             .with_label_values(&[protocol.as_str(), qtype.as_str(), rcode_label(rcode)])
             .inc();
     }
 
     fn dropped(&self, protocol: Protocol, reason: DropReason) {
-        self.metrics.dns_dropped.with_label_values(&[protocol.as_str(), reason.as_str()]).inc();
+        self.metrics.traffic.dns_dropped.with_label_values(&[protocol.as_str(), reason.as_str()]).inc();
     }
 }
 
