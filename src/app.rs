@@ -68,8 +68,6 @@ pub enum AppError {
     LostSite(#[from] tidegate_health::state::LostSite),
     #[error("cannot listen on {what} {at}: {source}")]
     Listen { what: &'static str, at: String, source: std::io::Error },
-    #[error("{0}")]
-    Assemble(String),
     #[error("the control task ended by itself: {0}")]
     Control(String),
     #[error("signals cannot be caught: {0}")]

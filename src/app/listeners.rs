@@ -7,6 +7,7 @@ use tidegate_config::Config;
 use tidegate_dns::Handler;
 use tidegate_dns::tcp::TcpLimits;
 use tidegate_proxy::{Limits, Phase, Shared};
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -31,6 +32,7 @@ pub(super) struct Listeners {
 impl Listeners {
     /// Opens all of them, or none.
     pub(super) fn open(config: &Config, parts: TrafficParts) -> Result<Self, AppError> {
+        let bound = Bound::all(config)?;
         let (phase, phases) = watch::channel(Phase::Running);
         let (stop_dns, dns_stopped) = watch::channel(false);
         let mut open = Self { phase, stop_dns, http: JoinSet::new(), dns: JoinSet::new() };
@@ -38,21 +40,11 @@ impl Listeners {
         let shared = Shared::new(parts.worlds.proxy(), traffic.clone(), traffic.clone(), limits(config));
         let handler = Arc::new(Handler::new(parts.worlds.dns(), traffic));
 
-        let mut bound = Vec::new();
-        for address in &config.listen.http {
-            bound.push(tidegate_proxy::bind(*address).map_err(failed("http", address))?);
-        }
-        let mut bound_dns = Vec::new();
-        for address in &config.listen.dns {
-            let udp = tidegate_dns::udp::bind(*address, false).map_err(failed("dns (UDP)", address))?;
-            let tcp = tidegate_dns::tcp::bind(*address).map_err(failed("dns (TCP)", address))?;
-            bound_dns.push((udp, tcp));
-        }
-        for listener in bound {
+        for listener in bound.http {
             open.http.spawn(tidegate_proxy::serve(listener, shared.clone(), phases.clone()));
         }
         let limits = TcpLimits::default();
-        for (udp, tcp) in bound_dns {
+        for (udp, tcp) in bound.dns {
             open.dns.spawn(tidegate_dns::udp::serve(Arc::new(udp), handler.clone(), dns_stopped.clone()));
             open.dns.spawn(tidegate_dns::tcp::serve(
                 tcp,
@@ -81,17 +73,31 @@ impl Listeners {
     }
 }
 
+/// Bound sockets that nobody serves yet.
+struct Bound {
+    http: Vec<TcpListener>,
+    dns: Vec<(UdpSocket, TcpListener)>,
+}
+
+impl Bound {
+    fn all(config: &Config) -> Result<Self, AppError> {
+        let mut bound = Self { http: Vec::new(), dns: Vec::new() };
+        for address in &config.listen.http {
+            bound.http.push(tidegate_proxy::bind(*address).map_err(failed("http", address))?);
+        }
+        for address in &config.listen.dns {
+            let udp = tidegate_dns::udp::bind(*address, false).map_err(failed("dns (UDP)", address))?;
+            let tcp = tidegate_dns::tcp::bind(*address).map_err(failed("dns (TCP)", address))?;
+            bound.dns.push((udp, tcp));
+        }
+        Ok(bound)
+    }
+}
+
 /// Binds every address and lets go of it again: one that is taken is an error before anything is decided, not after.
 /// Nothing is listened on before the first round, so this is as early as it can be told.
 pub(super) fn try_all(config: &Config) -> Result<(), AppError> {
-    for address in &config.listen.http {
-        tidegate_proxy::bind(*address).map_err(failed("http", address))?;
-    }
-    for address in &config.listen.dns {
-        tidegate_dns::udp::bind(*address, false).map_err(failed("dns (UDP)", address))?;
-        tidegate_dns::tcp::bind(*address).map_err(failed("dns (TCP)", address))?;
-    }
-    Ok(())
+    Bound::all(config).map(drop)
 }
 
 fn failed(what: &'static str, at: &std::net::SocketAddr) -> impl FnOnce(std::io::Error) -> AppError + use<> {
