@@ -1,6 +1,7 @@
 //! Sets of HTTP status codes, as checks expect them.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 /// A set of HTTP status codes, 100..=599; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +51,11 @@ impl StatusSet {
     pub(crate) fn union(sets: impl IntoIterator<Item = Self>) -> Result<Self, StatusSetError> {
         let ranges: Vec<_> = sets.into_iter().flat_map(|set| set.ranges).collect();
         if ranges.is_empty() { Err(StatusSetError::Empty) } else { Self::from_ranges(ranges) }
+    }
+
+    /// The ranges, sorted and apart.
+    pub fn ranges(&self) -> impl Iterator<Item = RangeInclusive<u16>> {
+        self.ranges.iter().map(|&(first, last)| first..=last)
     }
 
     #[must_use]

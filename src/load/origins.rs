@@ -9,7 +9,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tidegate_config::{Check, Config, Ejection, Scheme, Tls, Verify};
 use tidegate_health::id::OriginId;
-use tidegate_probe::{CaBundle, HttpCheck, Kind, ProbeSpec, StatusSet, StatusSetError, Timing, TlsCheck};
+use tidegate_probe::{CaBundle, HttpCheck, Kind, ProbeSpec, StatusSet, Timing, TlsCheck};
 use tidegate_proxy::{EjectionPolicy, Target, TlsTarget};
 
 use super::{LoadError, read};
@@ -93,8 +93,7 @@ fn probe(config: &Config, id: OriginId, bundles: &mut Bundles) -> Result<ProbeSp
         Check::Tcp => Kind::Tcp,
         Check::Http { path, host, expect_status, expect_body, tls } => {
             let host = host.as_deref().map_or_else(|| endpoint.addr.to_string(), str::to_owned);
-            let statuses: StatusSet =
-                expect_status.to_string().parse().map_err(|error: StatusSetError| Fault::origin(error))?;
+            let statuses = StatusSet::new(expect_status.ranges()).map_err(Fault::origin)?;
             let mut check = HttpCheck::new(path, &host, statuses).map_err(Fault::origin)?;
             if let Some(text) = expect_body {
                 check = check.with_body(text).map_err(Fault::origin)?;
