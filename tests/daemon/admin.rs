@@ -152,6 +152,7 @@ async fn every_wrong_call_is_told_what_is_wrong_and_what_to_do() {
             assert!(told[part].as_str().is_some_and(|text| !text.is_empty()), "no {part}: {what}");
         }
     }
+    scene.eventually("the refusal is on record", async || scene.history().await.len() > 1).await;
     let history = scene.history().await;
     let kinds: Vec<_> = history.iter().map(|event| event["kind"].as_str().expect("a kind")).collect();
     assert_eq!(kinds, ["refused", "start"], "only what the core refused is on record");

@@ -59,6 +59,10 @@ async fn every_action_is_on_record_with_who_when_and_why() {
         scene.cli(order).await;
     }
     let after = now_ms();
+    // A decision is on record before its order is answered; of a refusal only a note is taken, which nothing waits for.
+    scene
+        .eventually("the refusal is on record", async || scene.history().await[0]["kind"] == "refused")
+        .await;
     let mut history = scene.history().await;
     history.reverse();
     let expected = [
