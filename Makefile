@@ -4,7 +4,7 @@ CARGO ?= cargo
 # Where programs that CI builds for itself go.
 export TIDEGATE_TOOLS ?= $(HOME)/.cache/tidegate/tools
 
-.PHONY: demo test build check lint deny bench deps-build deps-test
+.PHONY: demo test build check lint deny bench bench-peers bench-peers-smoke deps-build deps-test deps-bench
 
 demo: deps-build ## build, then watch a failover and the way back on this machine
 	$(CARGO) build --locked --bin tidegate
@@ -29,8 +29,18 @@ deny:
 bench: deps-build ## what runs per request, question, result and publication
 	$(CARGO) bench --locked --bench hot_paths
 
+bench-peers: build deps-bench ## ten minutes beside gdnsd, NSD, Knot, HAProxy and nginx; writes benches/RESULTS.md
+	python3 benches/peers
+
+bench-peers-smoke: deps-build deps-bench ## whether that would work, in less than a minute
+	$(CARGO) build --locked --bin tidegate
+	python3 benches/peers --smoke
+
 deps-build:
 	@deploy/deps.sh build
 
 deps-test:
 	@deploy/deps.sh test
+
+deps-bench:
+	@deploy/deps.sh bench

@@ -2,7 +2,7 @@
 # Makes sure that the programs a target needs are there: through apt where that can be done, else it says what to
 # install. Prints nothing where nothing is missing.
 #
-# usage: deploy/deps.sh build|test|deny
+# usage: deploy/deps.sh build|test|bench|deny
 set -euo pipefail
 
 cargo_deny_version=0.20.2
@@ -12,6 +12,7 @@ tools="${TIDEGATE_TOOLS:-$HOME/.cache/tidegate/tools}"
 # program:package, one line each
 build_needs="cc:gcc cmake:cmake make:make"
 test_needs="$build_needs nsd:nsd promtool:prometheus"
+bench_needs="python3:python3 gdnsd:gdnsd nsd:nsd knotd:knot haproxy:haproxy nginx:nginx-light dnsperf:dnsperf wrk:wrk h2load:nghttp2-client openssl:openssl"
 
 has() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ]; }
 
@@ -54,6 +55,7 @@ install() {
 case ${1:-} in
 build) need_cargo; install $build_needs ;;
 test) need_cargo; install $test_needs ;;
+bench) install $bench_needs ;;
 deny)
   need_cargo
   if ! "$tools/bin/cargo-deny" --version 2>/dev/null | grep -q " $cargo_deny_version\$" &&
@@ -62,5 +64,5 @@ deny)
     cargo install --quiet --locked --root "$tools" --version "$cargo_deny_version" cargo-deny
   fi
   ;;
-*) echo "usage: $0 build|test|deny" >&2; exit 2 ;;
+*) echo "usage: $0 build|test|bench|deny" >&2; exit 2 ;;
 esac

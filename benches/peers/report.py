@@ -1,0 +1,103 @@
+"""The figures as a page for people, and as JSON for programs."""
+
+import dataclasses
+import json
+import os
+
+import gap
+
+NAMES = {"tidegate": "Tidegate", "gdnsd": "gdnsd", "nsd": "NSD", "knot": "Knot", "haproxy": "HAProxy", "nginx": "nginx"}
+
+
+def markdown(facts, versions, how, tables, gaps):
+    """The whole page. `tables` are (workload, rows); `gaps` are (scenario, results by server)."""
+    parts = [_head(facts, versions, how)]
+    for title, unit, kind in (("DNS", "query", "dns"), ("HTTP", "request", "http")):
+        own = [(workload, rows) for workload, rows in tables if workload.name.startswith(kind)]
+        if own:
+            parts.append(f"## {title}: CPU time per {unit}\n\n{_cpu_table(own, unit)}")
+    if gaps:
+        parts.append(f"## When an origin fails\n\n{_gap_text(how)}\n\n{_gap_table(gaps)}")
+    return "\n\n".join(parts) + "\n"
+
+
+def write_json(path, facts, versions, how, samples, gaps):
+    """Every single measurement."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    whole = {
+        "machine": facts,
+        "versions": versions,
+        "how": how,
+        "samples": {
+            name: {server: [dataclasses.asdict(one) for one in many] for server, many in servers.items()}
+            for name, servers in samples.items()
+        },
+        "gaps": [
+            {**dataclasses.asdict(scenario), **{server: dataclasses.asdict(one) for server, one in results.items()}}
+            for scenario, results in gaps
+        ],
+    }
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(whole, file, indent=1)
+
+
+def _head(facts, versions, how):
+    machine = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
+    programs = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return f"""\
+# Beside its peers: the last named run
+
+Written by `make bench-peers`, which repeats it in about ten minutes on a machine with two cores and nothing else to do.
+[README.md](README.md) says what is measured and how. Compare figures of one run only.
+
+| machine | |
+| --- | --- |
+{machine}
+
+{programs}.
+
+{how["rounds"]} rounds in alternation, {how["seconds"]} s for each measurement. CPU time is that of the whole server, user and system;
+figures are medians, with the lowest and the highest of the rounds. Ratios are taken within a round."""
+
+
+def _cpu_table(tables, unit):
+    lines = [f"| what | server | us per {unit} | ratio | {'queries' if unit == 'query' else 'requests'}/s |", "| --- | --- | --- | --- | --- |"]
+    for workload, rows in tables:
+        for row in rows:
+            what = workload.what if row is rows[0] else ""
+            ratio = "1" if row is rows[1] else _spread(row.ratio)
+            lines.append(f"| {what} | {NAMES[row.server]} | {_spread(row.cpu_us)} | {ratio} | {row.per_second:,.0f} |")
+    return "\n".join(lines)
+
+
+def _spread(spread):
+    return f"{spread.median:.2f} ({spread.low:.2f} to {spread.high:.2f})"
+
+
+def _gap_text(how):
+    return f"""\
+{how["gap_rate"]} requests/s in an open loop for {how["gap_seconds"]:.0f} s; the first main origin is struck after {how["gap_strike_at"]:.0f} s. Failed: not a 200, or a broken
+connection. Worst: the longest answer of those sent from then on. First from DR, and recovered (when the last request began that failed or
+took over {gap.PROMPT_SECONDS * 1000:.0f} ms): milliseconds after the strike. POSTs that an origin executed twice are counted at the origins."""
+
+
+def _gap_table(gaps):
+    lines = [
+        "| the origin | requests | main origins | proxy | failed | worst ms | first from DR ms | recovered ms | twice |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for scenario, results in gaps:
+        requests = f"{scenario.method}, spill {scenario.spill}"
+        for server, one in results.items():
+            what = f"{scenario.strike} | {requests} | {scenario.mains}" if server == "tidegate" else " | | "
+            dr = "never" if one.first_dr_ms is None else f"{one.first_dr_ms:.0f}"
+            failed = _failed(one)
+            lines.append(
+                f"| {what} | {NAMES[server]} | {failed} | {one.worst_ms:.0f} | {dr} | {one.recovered_ms:.0f} | {one.executed_twice} |"
+            )
+    return "\n".join(lines)
+
+
+def _failed(one):
+    kinds = ", ".join(f"{count} x {kind}" for kind, count in sorted(one.kinds.items()))
+    return f"{one.failed} of {one.sent} ({kinds})" if kinds else f"0 of {one.sent}"
