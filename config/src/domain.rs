@@ -3,6 +3,8 @@
 //! Everything here has been checked: names are resolved to indices, bounds hold, and the vectors that say so are
 //! parallel to those of the [`Fleet`].
 
+mod front;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,6 +13,7 @@ use std::time::Duration;
 use tidegate_health::fleet::Fleet;
 use tidegate_health::id::{GroupId, Name, SiteId};
 
+pub use self::front::{Certificate, ClientAddress, Limits, Listen, TlsVersion};
 use crate::source::Place;
 use crate::status_set::StatusSet;
 
@@ -39,7 +42,13 @@ pub struct Config {
     pub drain_deadline: Duration,
     /// Concurrent probes per target address, at least one.
     pub probes_per_target_max: u32,
+    /// Of HTTPS and DNS over TLS. The first one serves clients that send no name or an unknown one; never empty where
+    /// there is a listener that needs one.
+    pub certificates: Vec<Certificate>,
+    pub client_address: ClientAddress,
     pub limits: Limits,
+    /// As written: a relative path is relative to the configuration file.
+    pub access_log: Option<PathBuf>,
 }
 
 /// This edge.
@@ -48,21 +57,6 @@ pub struct Node {
     pub name: Name,
     /// The site the edge stands at.
     pub site: Option<SiteId>,
-}
-
-/// Where the daemon listens. No address appears twice for the same transport.
-#[derive(Clone, Debug)]
-pub struct Listen {
-    pub http: Vec<SocketAddr>,
-    pub https: Vec<SocketAddr>,
-    /// UDP and TCP.
-    pub dns: Vec<SocketAddr>,
-    /// DNS over TLS.
-    pub dot: Vec<SocketAddr>,
-    /// Metrics, health and read-only status.
-    pub admin: Option<SocketAddr>,
-    /// The Unix control socket; `<state_dir>/tidegate.sock` unless configured.
-    pub socket: PathBuf,
 }
 
 /// How one origin is reached and checked.
@@ -93,6 +87,17 @@ pub struct Tls {
     pub verify: Verify,
     /// Sent as SNI and matched with the certificate; without one the certificate must name the IP address.
     pub server_name: Option<Name>,
+    /// Shown to origins that ask for one.
+    pub client_certificate: Option<ClientCertificate>,
+}
+
+/// Who the edge is to its origins. Paths as written: relative ones are relative to the configuration file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// PEM, the certificate first, then those above it.
+    pub cert: PathBuf,
+    /// PEM.
+    pub key: PathBuf,
 }
 
 /// Which certificates of origins are trusted.
@@ -131,6 +136,11 @@ pub struct ServiceSettings {
     pub protocol: Protocol,
     /// Unique across services; never empty for HTTP.
     pub hosts: Vec<HostPattern>,
+    /// Plain HTTP is answered with a redirect to HTTPS; only where HTTPS is listened on.
+    pub redirect_https: bool,
+    /// Sent over HTTPS.
+    pub hsts: Option<Hsts>,
+    pub origin_http: OriginHttp,
     pub spill: Spill,
     pub long_lived: LongLived,
     pub timeouts: Timeouts,
@@ -145,6 +155,25 @@ pub enum Protocol {
     Tcp,
     /// TLS passed through by server name.
     Tls,
+}
+
+/// What browsers are told about HTTPS (RFC 6797).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hsts {
+    /// Whole seconds.
+    pub max_age: Duration,
+    pub include_subdomains: bool,
+    pub preload: bool,
+}
+
+/// What origins speak for requests. Checks speak HTTP/1.1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OriginHttp {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2.
+    Http2,
 }
 
 /// A host name as requests are routed by: lower case, without a trailing dot.
@@ -235,25 +264,6 @@ pub struct SteerSettings {
     pub ttl: Duration,
 }
 
-/// Bounds on what clients may ask of this edge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Client connections in total.
-    pub connections_max: u32,
-    /// Requests on one connection, after which it is closed.
-    pub requests_per_connection_max: u32,
-    /// From a connection's first byte to the end of a request header.
-    pub header_timeout: Duration,
-    /// Bytes of one request header.
-    pub header_bytes_max: u32,
-    /// Fields of one request header.
-    pub headers_max: u32,
-    /// Bytes of one request body; none is no bound.
-    pub body_bytes_max: Option<u64>,
-    /// A kept-alive connection without a request.
-    pub idle_timeout: Duration,
-}
-
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
@@ -272,6 +282,12 @@ impl Default for Retry {
     }
 }
 
+impl Default for Hsts {
+    fn default() -> Self {
+        Self { max_age: Duration::from_secs(365 * 86_400), include_subdomains: false, preload: false }
+    }
+}
+
 impl Default for Ejection {
     fn default() -> Self {
         Self {
@@ -280,20 +296,6 @@ impl Default for Ejection {
             base: Duration::from_secs(2),
             max: Duration::from_secs(60),
             share_percent_max: 50,
-        }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections_max: 10_000,
-            requests_per_connection_max: 10_000,
-            header_timeout: Duration::from_secs(10),
-            header_bytes_max: 64 * 1024,
-            headers_max: 100,
-            body_bytes_max: None,
-            idle_timeout: Duration::from_secs(75),
         }
     }
 }

@@ -14,6 +14,7 @@ mod domain;
 mod duration;
 mod hint;
 mod lower;
+mod network;
 mod reader;
 mod render;
 mod source;
@@ -23,10 +24,12 @@ mod warn;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use domain::{
-    Check, Config, Ejection, HostPattern, Limits, Listen, LongLived, Node, OriginEndpoint, Protocol, Retry,
-    SOCKET_NAME, Scheme, ServiceSettings, Spill, SteerSettings, Timeouts, Tls, Verify, ZoneSettings,
+    Certificate, Check, ClientAddress, ClientCertificate, Config, Ejection, HostPattern, Hsts, Limits,
+    Listen, LongLived, Node, OriginEndpoint, OriginHttp, Protocol, Retry, SOCKET_NAME, Scheme,
+    ServiceSettings, Spill, SteerSettings, Timeouts, Tls, TlsVersion, Verify, ZoneSettings,
 };
 pub use duration::{DurationError, format_duration, parse_duration};
+pub use network::{Network, NetworkError};
 pub use reader::{Key, Use};
 pub use render::render;
 pub use source::Place;

@@ -4,6 +4,7 @@
 //! After an error the lowering goes on with a placeholder, to find the other errors too; the result is then thrown
 //! away.
 
+mod front;
 mod group;
 mod origin;
 mod service;
@@ -53,10 +54,11 @@ pub(crate) fn lower(source: &Source<'_>, spec: &RootSpec) -> Config {
         .as_ref()
         .map_or_else(Vec::new, |zones| zone::lower(source, &zones.value, &group_names, &fleet));
 
+    front::deny_redirect_to_nowhere(source, spec);
     let state_dir = top::state_dir(spec);
     Config {
         node: top::node(source, spec, &site_names),
-        listen: top::listen(source, spec, &state_dir),
+        listen: front::listen(source, spec, &state_dir),
         state_dir,
         capabilities: capabilities.0,
         fleet,
@@ -66,7 +68,10 @@ pub(crate) fn lower(source: &Source<'_>, spec: &RootSpec) -> Config {
         startup_deadline: value_or(&spec.startup_deadline, Duration::from_secs(5)),
         drain_deadline: value_or(&spec.drain_deadline, Duration::from_secs(30)),
         probes_per_target_max: small(&spec.probes_per_target_max, 4),
-        limits: top::limits(spec),
+        certificates: front::certificates(source, spec),
+        client_address: front::client_address(spec),
+        limits: front::limits(spec),
+        access_log: spec.access_log.as_ref().map(|at| at.value.clone()),
     }
 }
 

@@ -4,6 +4,7 @@
 //! text of the reference. What a table cannot know alone (whether a name exists, whether two keys fit together) is
 //! for the lowering.
 
+mod front;
 mod group;
 mod origin;
 mod root;
@@ -12,10 +13,13 @@ mod site;
 mod value;
 mod zone;
 
+pub(crate) use front::{CertificateSpec, ClientAddressSpec, LimitsSpec, ListenSpec};
 pub(crate) use group::{FailbackSpec, GroupSpec, SwitchesSpec};
-pub(crate) use origin::{OriginSpec, OriginUrl, TlsSpec, UrlScheme, VerifySpec};
-pub(crate) use root::{LimitsSpec, ListenSpec, NodeSpec, RootSpec};
-pub(crate) use service::{CheckKind, CheckSpec, EjectionSpec, RetrySpec, ServiceSpec, TimeoutsSpec};
+pub(crate) use origin::{ClientCertificateSpec, OriginSpec, OriginUrl, TlsSpec, UrlScheme, VerifySpec};
+pub(crate) use root::{NodeSpec, RootSpec};
+pub(crate) use service::{
+    CheckKind, CheckSpec, EjectionSpec, HstsSpec, RetrySpec, ServiceSpec, TimeoutsSpec,
+};
 pub(crate) use site::SiteSpec;
 pub(crate) use value::name_fault;
 pub(crate) use zone::{SteerSpec, ZoneSpec};
@@ -39,12 +43,13 @@ pub fn reference() -> Vec<Section> {
         RootSpec::SECTION,
         NodeSpec::SECTION,
         ListenSpec::SECTION,
+        CertificateSpec::SECTION,
+        ClientAddressSpec::SECTION,
         LimitsSpec::SECTION,
         root::EtcdSpec::SECTION,
         root::EtcdMemberSpec::SECTION,
         root::TokenSpec::SECTION,
         root::NotifySpec::SECTION,
-        root::CertificateSpec::SECTION,
         SiteSpec::SECTION,
         site::FrontDoorCheckSpec::SECTION,
         GroupSpec::SECTION,
@@ -57,9 +62,11 @@ pub fn reference() -> Vec<Section> {
         TimeoutsSpec::SECTION,
         RetrySpec::SECTION,
         EjectionSpec::SECTION,
+        HstsSpec::SECTION,
         OriginSpec::SECTION,
         TlsSpec::SECTION,
         origin::CaSpec::SECTION,
+        ClientCertificateSpec::SECTION,
         ZoneSpec::SECTION,
         SteerSpec::SECTION,
     ]

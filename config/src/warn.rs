@@ -1,6 +1,7 @@
 //! Dangers of a configuration that is valid: it does what it says, but perhaps not what was meant.
 
 mod fleet;
+mod front;
 mod site;
 
 pub use site::check_name_servers;
@@ -14,6 +15,7 @@ use crate::spec::{GroupSpec, RootSpec, ServiceSpec, ZoneSpec};
 /// Records every danger. Only for what was lowered without an error.
 pub(crate) fn warn(source: &Source<'_>, spec: &RootSpec, config: &Config) {
     listeners(source, spec, config);
+    front::warn(source, spec, config);
     site::warn(source, spec, config);
     for ((_, group), id) in named(&spec.group).iter().zip(config.fleet.group_ids()) {
         fleet::warn_group(source, group, id, config);

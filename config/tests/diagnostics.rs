@@ -50,6 +50,7 @@ fn gdnsd_90_unknown_keys_are_errors() {
         "[node]",
         "[listen]",
         "[limits]",
+        "[client_address]",
         "[site.main]",
         "[group.app]",
         "[service.web]",

@@ -42,6 +42,40 @@ fn numbers_and_durations_have_bounds() {
         ("limits", "header_bytes_max", "1024", "1023"),
         ("limits", "header_bytes_max", "1048576", "1048577"),
         ("limits", "headers_max", "256", "257"),
+        ("limits", "connections_per_address_max", "1", "0"),
+        ("limits", "connections_per_address_max", "1000000", "1000001"),
+        ("limits", "requests_per_connection_max", "1000000000", "1000000001"),
+        ("limits", "handshake_timeout", "\"10ms\"", "\"9ms\""),
+        ("limits", "handshake_timeout", "\"10m\"", "\"10m1ms\""),
+        ("limits", "body_bytes_max", "0", "-1"),
+        ("limits", "body_bytes_max", "1099511627776", "1099511627777"),
+        ("limits", "body_timeout", "\"10ms\"", "\"9ms\""),
+        ("limits", "body_timeout", "\"1d\"", "\"1d1ms\""),
+        ("limits", "body_rate_min", "1", "0"),
+        ("limits", "body_rate_min", "1000000000", "1000000001"),
+        ("limits", "body_idle_timeout", "\"10ms\"", "\"9ms\""),
+        ("limits", "body_idle_timeout", "\"1d\"", "\"1d1ms\""),
+        ("limits", "write_timeout", "\"10ms\"", "\"9ms\""),
+        ("limits", "write_timeout", "\"1d\"", "\"1d1ms\""),
+        ("limits", "idle_timeout", "\"1d\"", "\"1d1ms\""),
+        ("limits", "http2_streams_max", "1", "0"),
+        ("limits", "http2_streams_max", "1000", "1001"),
+        ("service.web", "hsts", "{ max_age = \"3650d\" }", "{ max_age = \"3650d1s\" }"),
+        ("service.web", "hsts", "{ max_age = \"0s\" }", "{ max_age = \"1500ms\" }"),
+        ("service.web", "origin_http", "\"2\"", "\"3\""),
+        ("service.web", "redirect_https", "false", "\"no\""),
+        ("listen", "tls_version_min", "\"1.3\"", "\"1.1\""),
+        ("listen", "tls_version_min", "\"1.2\"", "1.2"),
+        ("listen", "http2", "false", "0"),
+        ("client_address", "proxy_protocol_from", "[\"10.0.0.0/32\"]", "[\"10.0.0.0/33\"]"),
+        (
+            "client_address",
+            "forwarded_for_from",
+            "[\"10.0.0.0/8\", \"10.0.0.0/9\"]",
+            "[\"10.0.0.0/8\", \"10.0.0.0/8\"]",
+        ),
+        ("client_address", "forwarded_for_from", "[\"::/1\"]", "[\"::1/127\"]"),
+        ("", "access_log", "\"a\"", "\"\""),
         ("group.app", "failover_after", "\"0s\"", "0"),
         ("group.app", "failover_after", "\"1d\"", "\"1d1s\""),
         ("group.app", "minimum_stay", "\"30d\"", "\"31d\""),
@@ -79,6 +113,58 @@ fn numbers_and_durations_have_bounds() {
         let [error] = found.errors() else { panic!("one error for {place}.{key} = {outside}:\n{found}") };
         let line = refused.lines().nth(error.line - 1).expect("the line is in the text");
         assert!(line.starts_with(key), "{place}.{key} = {outside}: the error is at {line:?}");
+    }
+}
+
+/// What makes the front of [`VALID`] a TLS front.
+const TLS: &str = "certificates = [{ cert = \"a.pem\", key = \"a.key\", names = [\"a.example\"] }]";
+
+#[test]
+fn tls_needs_a_certificate_and_a_redirect_needs_tls() {
+    let listening = |key: &str| with("listen", &format!("{key} = [\"0.0.0.0:443\"]"), VALID);
+    for key in ["https", "dot"] {
+        assert_eq!(messages(&with("", TLS, &listening(key))), [""; 0]);
+        let missing = format!("`listen.{key}` needs a certificate");
+        assert_eq!(messages(&listening(key)), [missing.as_str()]);
+        assert_eq!(messages(&with("", "certificates = []", &listening(key))), [missing.as_str()]);
+        // What is wrong with the only certificate is said once.
+        let broken = "certificates = [{ cert = \"a.pem\" }]";
+        assert_eq!(messages(&with("", broken, &listening(key))), ["`key` is missing"]);
+        assert_eq!(messages(&listening(key).replace("\"0.0.0.0:443\"", "")), [""; 0]);
+    }
+    let redirect = |text: &str| with("service.web", "redirect_https = true", text);
+    assert_eq!(messages(&with("", TLS, &redirect(&listening("https")))), [""; 0]);
+    assert_eq!(messages(&with("", TLS, &redirect(&listening("dot")))), ["nothing listens for HTTPS"]);
+    assert_eq!(messages(&redirect(VALID)), ["nothing listens for HTTPS"]);
+}
+
+#[test]
+fn a_server_name_is_of_one_certificate() {
+    let two = |names: &str| {
+        let second = format!("{{ cert = \"b.pem\", key = \"b.key\", names = [{names}] }}");
+        let both = TLS.replace(" }]", &format!(" }}, {second}]"));
+        messages(&with("", &both, VALID))
+    };
+    assert_eq!(two("\"b.example\", \"*.a.example\""), [""; 0]);
+    assert_eq!(two("\"A.example.\""), ["`A.example.` is listed twice"]);
+    assert_eq!(two("\"b.example\", \"b.example\""), ["`b.example` is listed twice"]);
+    assert_eq!(two(""), ["a certificate for no name is never used"]);
+    assert_eq!(two("\"a.*.example\"").len(), 1);
+}
+
+#[test]
+fn what_is_not_read_as_http_has_no_settings_of_http() {
+    let tcp = |line: &str| {
+        let service = "[service.raw]\ngroup = \"app\"\nprotocol = \"tcp\"\n";
+        let origins = "origins.main = [{ url = \"tcp://10.0.0.3:5432\" }]\n";
+        messages(&format!(
+            "{VALID}\n{service}{line}\n{origins}origins.dr = [{{ url = \"tcp://10.1.0.3:5432\" }}]\n"
+        ))
+    };
+    assert_eq!(tcp(""), [""; 0]);
+    for (key, value) in [("origin_http", "\"2\""), ("hsts", "{}"), ("redirect_https", "true")] {
+        let refused = format!("`{key}` is for http services; a tcp or tls service is not read");
+        assert!(tcp(&format!("{key} = {value}")).contains(&refused), "{key}");
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tidegate_config::{
-    Check, Config, Ejection, HostPattern, Protocol, Retry, Scheme, Spill, Timeouts, Tls, Verify,
-    check_name_servers, parse,
+    Check, ClientAddress, ClientCertificate, Config, Ejection, HostPattern, Hsts, Limits, Network,
+    OriginHttp, Protocol, Retry, Scheme, Spill, Timeouts, Tls, TlsVersion, Verify, check_name_servers, parse,
 };
 use tidegate_health::fleet::{Data, Failback, FirstStart, Mode, SwitchLimit, Thresholds};
 use tidegate_health::id::{GroupId, Name, OriginId, ServiceId, SiteId};
@@ -69,7 +69,11 @@ fn the_design_means_what_it_says() {
         Thresholds { fall: 3, rise: 2, interval: secs(1), fast_interval: ms(250), timeout: ms(500) };
     assert!(fleet.origins.iter().all(|origin| origin.thresholds == thresholds));
 
-    let tls = Tls { verify: Verify::System, server_name: Some(Name::from("app.example.com")) };
+    let tls = Tls {
+        verify: Verify::System,
+        server_name: Some(Name::from("app.example.com")),
+        client_certificate: None,
+    };
     let endpoint = &config.origins[2];
     assert_eq!(endpoint.addr, "203.0.113.20:8443".parse().unwrap());
     assert_eq!(endpoint.scheme, Scheme::Https(tls.clone()));
@@ -97,15 +101,21 @@ fn the_design_means_what_it_says() {
 fn tls_and_checks_refine_from_the_service_to_the_origin() {
     let text = VALID.replacen(
         "spill = \"safe\"",
-        "tls = { verify = { ca = \"own.pem\" }, server_name = \"Inner.Example.\" }",
+        "tls = { verify = { ca = \"own.pem\" }, server_name = \"Inner.Example.\", client_certificate = { cert = \"edge.pem\", key = \"edge.key\" } }",
         1,
     );
     let text = text.replacen("host = \"donnager\"", "tls = { verify = \"off\" }", 1);
     let text =
         text.replacen("rise = 2", "rise = 2\ntls = { server_name = \"check.example\" }\nkind = \"http\"", 1);
     let config = config(&text);
-    let own = |name: &str| Tls { verify: Verify::Ca("own.pem".into()), server_name: Some(Name::from(name)) };
-    let off = |name: &str| Tls { verify: Verify::Off, server_name: Some(Name::from(name)) };
+    let edge = ClientCertificate { cert: "edge.pem".into(), key: "edge.key".into() };
+    let tls = |verify, name: &str, own: Option<&ClientCertificate>| Tls {
+        verify,
+        server_name: Some(Name::from(name)),
+        client_certificate: own.cloned(),
+    };
+    let own = |name: &str| tls(Verify::Ca("own.pem".into()), name, Some(&edge));
+    let off = |name: &str| tls(Verify::Off, name, Some(&edge));
     let check_tls = |i: usize| match &config.origins[i].check {
         Check::Http { tls, .. } => tls.clone(),
         Check::Tcp => None,
@@ -114,6 +124,78 @@ fn tls_and_checks_refine_from_the_service_to_the_origin() {
     assert_eq!(check_tls(0), Some(own("check.example")));
     assert_eq!(config.origins[1].scheme, Scheme::Https(off("inner.example")));
     assert_eq!(check_tls(1), Some(off("check.example")));
+    let dr = "client_certificate = { cert = \"dr.pem\", key = \"dr.key\" }";
+    let text = text.replacen("203.0.113.20:8443\"", &format!("203.0.113.20:8443\", tls = {{ {dr} }}"), 1);
+    let dr = ClientCertificate { cert: "dr.pem".into(), key: "dr.key".into() };
+    let origins = self::config(&text).origins;
+    assert_eq!(
+        origins[2].scheme,
+        Scheme::Https(tls(Verify::Ca("own.pem".into()), "inner.example", Some(&dr)))
+    );
+}
+
+#[test]
+fn the_front_means_what_it_says() {
+    let config = config(include_str!("front.toml"));
+    let listen = &config.listen;
+    assert_eq!(listen.https, ["0.0.0.0:443".parse().unwrap(), "[::]:443".parse().unwrap()]);
+    assert_eq!(listen.dot, ["0.0.0.0:853".parse().unwrap()]);
+    assert_eq!((listen.http2, listen.tls_version_min), (false, TlsVersion::V1_3));
+    let certificates: Vec<_> = config
+        .certificates
+        .iter()
+        .map(|at| (at.cert.to_str().unwrap(), at.key.to_str().unwrap(), at.names.clone(), at.declared.line))
+        .collect();
+    let names =
+        vec![HostPattern::Exact("api.example.com".into()), HostPattern::Wildcard("example.org".into())];
+    let (first, second) = (("example.pem", "example.key", vec![], 4), ("/etc/b.pem", "/etc/b.key", names, 5));
+    assert_eq!(certificates, [first, second]);
+    let networks =
+        |texts: &[&str]| texts.iter().map(|text| Network::parse(text).unwrap()).collect::<Vec<_>>();
+    let client_address = ClientAddress {
+        proxy_protocol_from: networks(&["10.0.0.0/8", "2001:db8::/32"]),
+        forwarded_for_from: networks(&["192.0.2.7/32"]),
+    };
+    assert_eq!(config.client_address, client_address);
+    let limits = Limits {
+        connections_max: 1,
+        connections_per_address_max: Some(2),
+        requests_per_connection_max: 3,
+        handshake_timeout: secs(4),
+        header_timeout: secs(5),
+        header_bytes_max: 6_000,
+        headers_max: 7,
+        body_bytes_max: Some(8),
+        body_timeout: secs(9),
+        body_rate_min: 10,
+        body_idle_timeout: secs(11),
+        write_timeout: secs(12),
+        idle_timeout: secs(13),
+        http2_streams_max: 14,
+    };
+    assert_eq!(config.limits, limits);
+    assert_eq!(config.access_log.as_deref().and_then(|path| path.to_str()), Some("log/access.jsonl"));
+    let [web, api] = config.services.as_slice() else { panic!("two services") };
+    assert_eq!((web.redirect_https, web.origin_http), (true, OriginHttp::Http2));
+    assert_eq!(web.hsts, Some(Hsts { max_age: secs(730 * 86_400), include_subdomains: true, preload: true }));
+    assert_eq!((api.redirect_https, api.origin_http), (false, OriginHttp::Http1));
+    assert_eq!(
+        api.hsts,
+        Some(Hsts { max_age: secs(365 * 86_400), include_subdomains: false, preload: false })
+    );
+}
+
+#[test]
+fn the_front_is_plain_unless_told_otherwise() {
+    let config = config(VALID);
+    assert!(config.certificates.is_empty() && config.access_log.is_none());
+    assert_eq!((config.listen.http2, config.listen.tls_version_min), (true, TlsVersion::V1_2));
+    assert_eq!((config.client_address, config.limits), (ClientAddress::default(), Limits::default()));
+    let settings = &config.services[0];
+    assert_eq!(
+        (settings.redirect_https, settings.hsts, settings.origin_http),
+        (false, None, OriginHttp::Http1)
+    );
 }
 
 #[test]

@@ -3,10 +3,11 @@
 use proptest::prelude::*;
 use tidegate_config::{Config, parse, render};
 
-const TEXTS: [&str; 4] = [
+const TEXTS: [&str; 5] = [
     include_str!("valid.toml"),
     include_str!("design.toml"),
     include_str!("dangers.toml"),
+    include_str!("front.toml"),
     include_str!("broken.toml"),
 ];
 

@@ -6,9 +6,12 @@ use tidegate_health::fleet::Thresholds;
 use tidegate_health::id::Name;
 
 use super::{small, value_or, value_or_default};
-use crate::domain::{Check, HostPattern, OriginEndpoint, Protocol, Scheme, Tls, Verify};
+use crate::domain::{Check, ClientCertificate, HostPattern, OriginEndpoint, Protocol, Scheme, Tls, Verify};
 use crate::source::{At, Source};
-use crate::spec::{CheckKind, CheckSpec, OriginSpec, OriginUrl, ServiceSpec, TlsSpec, UrlScheme, VerifySpec};
+use crate::spec::{
+    CheckKind, CheckSpec, ClientCertificateSpec, OriginSpec, OriginUrl, ServiceSpec, TlsSpec, UrlScheme,
+    VerifySpec,
+};
 
 /// What the origins of one service have in common.
 pub(super) struct Template<'s> {
@@ -32,7 +35,7 @@ impl<'s> Template<'s> {
             HostPattern::Wildcard(_) => None,
         });
         let check = spec.check.as_ref().map(|at| &at.value);
-        let unverified = Tls { verify: Verify::System, server_name: host.clone() };
+        let unverified = Tls { verify: Verify::System, server_name: host.clone(), client_certificate: None };
         deny_repeated_origins(source, spec);
         Self {
             thresholds: thresholds(source, check),
@@ -84,7 +87,17 @@ fn refine(general: &Tls, special: Option<&At<TlsSpec>>) -> Tls {
         Some(VerifySpec::Ca(path)) => Verify::Ca(path.clone()),
     };
     let server_name = special.server_name.as_ref().map(|at| Name::from(at.value.as_str()));
-    Tls { verify, server_name: server_name.or_else(|| general.server_name.clone()) }
+    let client_certificate = special.client_certificate.as_ref().and_then(client_certificate);
+    Tls {
+        verify,
+        server_name: server_name.or_else(|| general.server_name.clone()),
+        client_certificate: client_certificate.or_else(|| general.client_certificate.clone()),
+    }
+}
+
+fn client_certificate(spec: &At<ClientCertificateSpec>) -> Option<ClientCertificate> {
+    let (cert, key) = (spec.value.cert.as_ref()?, spec.value.key.as_ref()?);
+    Some(ClientCertificate { cert: cert.value.clone(), key: key.value.clone() })
 }
 
 fn check(scheme: &Scheme, tls: &Tls, template: &Template<'_>) -> Check {

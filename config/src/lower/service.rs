@@ -9,7 +9,7 @@ use super::origin::{self, Template};
 use super::{Directory, ORIGINS_MAX, small, value_or, value_or_default};
 use crate::dns_name::domain_name;
 use crate::domain::{
-    Ejection, HostPattern, LongLived, OriginEndpoint, Protocol, Retry, ServiceSettings, Spill, Timeouts,
+    Ejection, HostPattern, Hsts, LongLived, OriginEndpoint, Protocol, Retry, ServiceSettings, Spill, Timeouts,
 };
 use crate::reader::{Named, join};
 use crate::source::{At, Source};
@@ -35,12 +35,16 @@ pub(super) fn lower(
         let lowered = ServiceSettings {
             protocol: protocol(source, spec),
             hosts: hosts(source, name, spec, &mut taken),
+            redirect_https: value_or(&spec.redirect_https, false),
+            hsts: hsts(spec),
+            origin_http: value_or_default(&spec.origin_http),
             spill: value_or_default(&spec.spill),
             long_lived: value_or_default(&spec.long_lived),
             timeouts: timeouts(spec),
             retry: retry(spec),
             ejection: ejection(source, spec),
         };
+        deny_http_of_other_protocols(source, spec);
         deny_for_shared_data(source, spec, group.map(|group| fleet.group(group)));
 
         let template = Template::new(source, spec, &lowered.hosts);
@@ -151,7 +155,7 @@ fn hosts<'s>(
     hosts
 }
 
-fn host_pattern(text: &str) -> Result<HostPattern, String> {
+pub(super) fn host_pattern(text: &str) -> Result<HostPattern, String> {
     let (suffix, wildcard) = text.strip_prefix("*.").map_or((text, false), |suffix| (suffix, true));
     if suffix.contains('*') {
         return Err(format!("`{text}`: a `*` stands only at the front, as in `*.example.com`"));
@@ -203,6 +207,32 @@ fn ejection(source: &Source<'_>, spec: &ServiceSpec) -> Ejection {
         base,
         max: value_or(&ejection.max, default.max.max(base)),
         share_percent_max: small(&ejection.share_percent_max, default.share_percent_max),
+    }
+}
+
+fn hsts(spec: &ServiceSpec) -> Option<Hsts> {
+    let default = Hsts::default();
+    spec.hsts.as_ref().map(|at| Hsts {
+        max_age: value_or(&at.value.max_age, default.max_age),
+        include_subdomains: value_or(&at.value.include_subdomains, default.include_subdomains),
+        preload: value_or(&at.value.preload, default.preload),
+    })
+}
+
+/// What is not read as HTTP is handed on as it comes.
+fn deny_http_of_other_protocols(source: &Source<'_>, spec: &ServiceSpec) {
+    if value_or_default(&spec.protocol) == Protocol::Http {
+        return;
+    }
+    let keys = [
+        ("redirect_https", spec.redirect_https.as_ref().filter(|at| at.value).map(|at| &at.place)),
+        ("hsts", spec.hsts.as_ref().map(|at| &at.place)),
+        ("origin_http", spec.origin_http.as_ref().map(|at| &at.place)),
+    ];
+    for (key, place) in keys {
+        if let Some(place) = place {
+            source.error(place, format!("`{key}` is for http services; a tcp or tls service is not read"));
+        }
     }
 }
 

@@ -21,7 +21,7 @@ spec! {
         pending weight: u64 = |field| field.integer(1..=256),
         /// The `Host` of forwarded requests. Default what the client sent.
         pending host_header: String = host_and_port,
-        /// How TLS is verified. Default the service's.
+        /// TLS towards the origin. Default the service's, key by key.
         optional tls: TlsSpec = TlsSpec::read,
         /// Nodes that can reach the origin. Default all.
         pending vantages: Vec<At<String>> = |field| field.list(machine),
@@ -29,13 +29,15 @@ spec! {
 }
 
 spec! {
-    /// How TLS towards origins is verified.
+    /// TLS towards origins.
     struct TlsSpec in "service.NAME.tls" {
         /// `"system"` trusts what the system trusts, `{ ca = "FILE" }` what that PEM file's certificates signed,
         /// `"off"` everyone. Default `"system"`.
         optional verify: VerifySpec = VerifySpec::read,
         /// The name sent, and looked for in the certificate. Default the first of `hosts` without a `*`.
         optional server_name: String = server_name,
+        /// Shown to origins that ask for one. Default none.
+        optional client_certificate: ClientCertificateSpec = ClientCertificateSpec::read,
     }
 }
 
@@ -51,6 +53,16 @@ spec! {
     struct CaSpec in "service.NAME.tls.verify" {
         /// PEM file of the certificates that are trusted.
         required ca: PathBuf = path,
+    }
+}
+
+spec! {
+    /// Who the edge is to its origins. Relative paths start at the configuration file's folder.
+    struct ClientCertificateSpec in "service.NAME.tls.client_certificate" {
+        /// PEM file of the certificate and those above it, in that order.
+        required cert: PathBuf = path,
+        /// PEM file of the key.
+        required key: PathBuf = path,
     }
 }
 

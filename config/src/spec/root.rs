@@ -1,12 +1,12 @@
-//! The top of a configuration: the node, where it listens, its limits, its peers.
+//! The top of a configuration: the node, its cluster, whom it obeys and whom it tells.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use tidegate_health::fleet::FirstStart;
 
-use super::value::{HOUR, MINUTE, command, days, ips, machine, ms, name, names, path, socket, sockets};
+use super::front::{CertificateSpec, ClientAddressSpec, LimitsSpec, ListenSpec};
+use super::value::{HOUR, MINUTE, command, ips, machine, ms, name, names, path};
 use super::{GroupSpec, ServiceSpec, SiteSpec, ZoneSpec, spec};
 use crate::reader::{Field, Named};
 use crate::source::At;
@@ -34,8 +34,16 @@ spec! {
         optional node: NodeSpec = NodeSpec::read,
         /// Where it listens.
         optional listen: ListenSpec = ListenSpec::read,
+        /// Certificates of HTTPS and of DNS over TLS, chosen by server name. The first one serves clients that send no
+        /// name, or one that no certificate has. Default none; `listen.https` and `listen.dot` need at least one.
+        optional certificates: Vec<At<CertificateSpec>> = |field| field.list(CertificateSpec::read),
+        /// Whose word about a client's address counts.
+        optional client_address: ClientAddressSpec = ClientAddressSpec::read,
         /// Bounds on what clients may ask.
         optional limits: LimitsSpec = LimitsSpec::read,
+        /// File of the access log, one JSON object per line; a relative path starts at the configuration file's
+        /// folder. Default none.
+        optional access_log: PathBuf = path,
         /// Places that can serve.
         optional site: Named<SiteSpec> = |field| field.named(SiteSpec::read),
         /// Services that move together.
@@ -55,10 +63,6 @@ spec! {
         pending token: Named<TokenSpec> = |field| field.named(TokenSpec::read),
         /// Whom to tell.
         pending notify: Named<NotifySpec> = |field| field.named(NotifySpec::read),
-        /// Certificates of HTTPS and DNS over TLS, chosen by server name.
-        pending certificates: Vec<At<CertificateSpec>> = |field| field.list(CertificateSpec::read),
-        /// File of the access log, JSON lines. Default none.
-        pending access_log: PathBuf = path,
     }
 }
 
@@ -69,46 +73,6 @@ spec! {
         optional name: String = machine,
         /// The site it stands at. Default none: at none of them.
         optional site: String = name,
-    }
-}
-
-spec! {
-    /// Where the edge listens: IP addresses with ports; port 0 lets the system choose.
-    struct ListenSpec in "listen" {
-        /// HTTP. Default none.
-        optional http: Vec<At<SocketAddr>> = sockets,
-        /// HTTPS. Default none.
-        pending https: Vec<At<SocketAddr>> = sockets,
-        /// DNS over UDP and TCP. Default none.
-        optional dns: Vec<At<SocketAddr>> = sockets,
-        /// DNS over TLS. Default none.
-        pending dot: Vec<At<SocketAddr>> = sockets,
-        /// Metrics, health and read-only status over HTTP. Default none.
-        optional admin: SocketAddr = socket,
-        /// The Unix socket that the command line talks to. Default `tidegate.sock` in `state_dir`.
-        optional socket: PathBuf = path,
-    }
-}
-
-spec! {
-    /// Bounds on what clients may ask of this edge.
-    struct LimitsSpec in "limits" {
-        /// Client connections in total. Default 10000, 1 to 1000000.
-        optional connections_max: u64 = |field| field.integer(1..=1_000_000),
-        /// Client connections of one address. Default none, 1 to 1000000.
-        pending connections_per_address_max: u64 = |field| field.integer(1..=1_000_000),
-        /// Requests on one connection, after which it is closed. Default 10000, 1 to 1000000000.
-        optional requests_per_connection_max: u64 = |field| field.integer(1..=1_000_000_000),
-        /// From a connection's first byte to the end of a request's header. Default `"10s"`, `"10ms"` to `"10m"`.
-        optional header_timeout: Duration = |field| field.duration(ms(10)..=10 * MINUTE),
-        /// Bytes of a request's header. Default 65536, 1024 to 1048576.
-        optional header_bytes_max: u64 = |field| field.integer(1024..=1 << 20),
-        /// Fields of a request's header. Default 100, 1 to 256.
-        optional headers_max: u64 = |field| field.integer(1..=256),
-        /// Bytes of a request's body. Default none, up to 1 TiB.
-        pending body_bytes_max: u64 = |field| field.integer(0..=1 << 40),
-        /// A kept-alive connection without a request. Default `"75s"`, `"10ms"` to `"1d"`.
-        optional idle_timeout: Duration = |field| field.duration(ms(10)..=days(1)),
     }
 }
 
@@ -151,15 +115,5 @@ spec! {
         optional webhook: String = Field::text,
         /// Started with a JSON text on its standard input.
         optional command: Vec<At<String>> = command,
-    }
-}
-
-spec! {
-    /// A certificate and its key.
-    struct CertificateSpec in "certificates[]" {
-        /// PEM file of the certificate and those above it.
-        required cert: PathBuf = path,
-        /// PEM file of the key.
-        required key: PathBuf = path,
     }
 }

@@ -7,7 +7,7 @@ use super::origin::split_port;
 use super::value::{DAY, HOUR, MINUTE, days, ms, name};
 use super::{OriginSpec, TlsSpec, spec};
 use crate::dns_name::domain_name;
-use crate::domain::{LongLived, Protocol, Spill};
+use crate::domain::{LongLived, OriginHttp, Protocol, Spill};
 use crate::reader::{Field, Named};
 use crate::source::At;
 use crate::status_set::{StatusSet, StatusSetError};
@@ -42,6 +42,14 @@ spec! {
         pending long_lived: LongLived = |field| {
             field.one_of(&[("drain", LongLived::Drain), ("close", LongLived::Close), ("keep", LongLived::Keep)])
         },
+        /// Whether plain HTTP requests are answered with a redirect to the same address over HTTPS. Default `false`.
+        optional redirect_https: bool = Field::boolean,
+        /// Tells browsers to come over HTTPS only (RFC 6797); sent over HTTPS. Default none.
+        optional hsts: HstsSpec = HstsSpec::read,
+        /// The HTTP that origins speak for requests: `"1.1"` or `"2"`. Default `"1.1"`.
+        optional origin_http: OriginHttp = |field| {
+            field.one_of(&[("1.1", OriginHttp::Http1), ("2", OriginHttp::Http2)])
+        },
         /// How origins are checked.
         optional check: CheckSpec = CheckSpec::read,
         /// How long to wait for origins.
@@ -50,7 +58,7 @@ spec! {
         optional retry: RetrySpec = RetrySpec::read,
         /// When live traffic takes an origin out of picking.
         optional ejection: EjectionSpec = EjectionSpec::read,
-        /// How TLS towards the origins is verified, unless an origin says otherwise.
+        /// TLS towards the origins, unless an origin says otherwise.
         optional tls: TlsSpec = TlsSpec::read,
         /// Origins by site, which must be one of the group's.
         required origins: Named<Vec<At<OriginSpec>>> = |field| field.named(|site| site.list(OriginSpec::read)),
@@ -58,6 +66,20 @@ spec! {
         pending affinity: u8 = |field| field.one_of(&[("none", 0), ("cookie", 1), ("source", 2)]),
         /// How long an origin that came up gets less than its share. Default `"0s"`, up to `"1h"`.
         pending slow_start: Duration = |field| field.duration(ms(0)..=HOUR),
+    }
+}
+
+spec! {
+    /// What browsers are told about HTTPS (RFC 6797). They keep to it for all of `max_age`, whatever is configured
+    /// meanwhile.
+    struct HstsSpec in "service.NAME.hsts" {
+        /// How long browsers keep to it, in whole seconds; `"0s"` makes them forget. Default `"365d"`, `"0s"` to
+        /// `"3650d"`.
+        optional max_age: Duration = |field| field.seconds(ms(0)..=days(3650)),
+        /// Whether every name below the host is meant too. Default `false`.
+        optional include_subdomains: bool = Field::boolean,
+        /// Whether browser makers may put the host on their built-in lists. Default `false`.
+        optional preload: bool = Field::boolean,
     }
 }
 
@@ -83,7 +105,7 @@ spec! {
         optional expect_status: StatusSet = status_set,
         /// Text that the beginning of the body must contain, up to 1024 bytes. Default none.
         optional expect_body: String = body_text,
-        /// How TLS is verified. Default as for requests.
+        /// TLS of checks. Default as for requests, key by key.
         optional tls: TlsSpec = TlsSpec::read,
         /// Time between checks. Default `"1s"`, `"10ms"` to `"1h"`.
         optional interval: Duration = |field| field.duration(ms(10)..=HOUR),

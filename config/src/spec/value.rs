@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::network::Network;
 use crate::reader::Field;
 use crate::source::At;
 
@@ -96,6 +97,19 @@ pub(crate) fn ips(field: &Field<'_>) -> Option<Vec<At<IpAddr>>> {
     let addresses = field.list(ip)?;
     deny_repeats(field, &addresses, ToString::to_string);
     Some(addresses)
+}
+
+/// Networks, each at most once.
+pub(crate) fn networks(field: &Field<'_>) -> Option<Vec<At<Network>>> {
+    let networks = field.list(|element| match Network::parse(element.string()?) {
+        Ok(network) => Some(network),
+        Err(fault) => {
+            element.error_help(fault.to_string(), fault.help());
+            None
+        }
+    })?;
+    deny_repeats(field, &networks, ToString::to_string);
+    Some(networks)
 }
 
 /// Where to listen. Port 0 lets the system choose.
