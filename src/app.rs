@@ -22,6 +22,7 @@ use crate::clock::{Clock, wall};
 use crate::control::{Handle, QUEUE_MAX};
 use crate::load::{self, Loaded};
 use crate::metrics::Metrics;
+use crate::notify::Notify;
 use crate::traffic::Traffic;
 use crate::world::Worlds;
 use assemble::{Assembly, Wiring};
@@ -88,11 +89,14 @@ async fn serve(loaded: Loaded) -> Result<(), AppError> {
 
     let Loaded { config, zones, probes, targets, .. } = loaded;
     listeners::try_all(&config)?;
+    let notify = Notify::from_env();
+    notify.starting(config.startup_deadline).await;
     let wiring = Wiring { results, worlds: worlds.clone(), metrics: metrics.clone(), clock, round };
     let Assembly { control, fleet, store } =
         assemble::assemble(&config, zones, probes, targets, wiring).await?;
     let handle = Handle::new(messages);
     let mut control = tokio::spawn(control.run(inbox, observations, stopped));
+    let tending = tokio::spawn(notify.clone().tend(handle.clone(), worlds.clone()));
 
     let readiness = Readiness::default();
     let admin = Admin {
@@ -105,7 +109,8 @@ async fn serve(loaded: Loaded) -> Result<(), AppError> {
         metrics: metrics.clone(),
         readiness: readiness.clone(),
     };
-    let (admin_tasks, _socket_file) = open_admin(&config, admin).await?;
+    let (mut admin_tasks, _socket_file) = open_admin(&config, admin).await?;
+    admin_tasks.push(tending);
 
     let waited = tokio::select! {
         waited = tokio::time::timeout(config.startup_deadline, first_round.wait_for(|complete| *complete)) => waited,
@@ -125,6 +130,7 @@ async fn serve(loaded: Loaded) -> Result<(), AppError> {
         }
     };
     readiness.set(Stage::Open);
+    notify.ready().await;
     tracing::info!(http = ?config.listen.http, dns = ?config.listen.dns, "ready");
 
     tokio::select! {
@@ -135,6 +141,7 @@ async fn serve(loaded: Loaded) -> Result<(), AppError> {
         }
     }
     readiness.set(Stage::Draining);
+    notify.stopping(config.drain_deadline).await;
     tracing::info!(
         deadline_ms = config.drain_deadline.as_millis(),
         "stopping: draining; a second signal stops at once"

@@ -11,6 +11,7 @@ pub mod control;
 pub mod demo;
 pub mod load;
 pub mod metrics;
+pub mod notify;
 pub mod serial;
 pub mod store;
 pub mod traffic;

@@ -4,12 +4,14 @@
 
 mod check;
 pub(crate) mod client;
+mod manual;
 mod render;
 
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tidegate_health::event::Event;
@@ -99,6 +101,14 @@ enum Command {
     Freeze(ActArgs),
     /// Lift a freeze.
     Unfreeze(ActArgs),
+    /// Print the script that completes `tidegate` in a shell.
+    Completions { shell: Shell },
+    /// Print this command's manual page.
+    Man {
+        /// Write a page for `tidegate` and one for each of its commands into this folder.
+        #[arg(long, value_name = "FOLDER")]
+        out: Option<PathBuf>,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -179,6 +189,8 @@ pub fn run() -> u8 {
         Command::Ack(args) => act(&args, "ack", json!({})),
         Command::Freeze(args) => act(&args, "freeze", json!({})),
         Command::Unfreeze(args) => act(&args, "unfreeze", json!({})),
+        Command::Completions { shell } => manual::completions(Cli::command(), shell),
+        Command::Man { out } => manual::man(Cli::command(), out.as_deref()),
     }
 }
 
