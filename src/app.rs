@@ -67,7 +67,7 @@ pub enum AppError {
     Store(#[from] crate::store::StoreError),
     #[error(transparent)]
     LostSite(#[from] tidegate_health::state::LostSite),
-    #[error("cannot listen on {what} {at}: {source}")]
+    #[error("cannot listen on {what} {at}: {source}{}", low_port(at, source))]
     Listen { what: &'static str, at: String, source: std::io::Error },
     #[error("the control task ended by itself: {0}")]
     Control(String),
@@ -75,6 +75,17 @@ pub enum AppError {
     Signals(std::io::Error),
     #[error("metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
+}
+
+/// What to do about a port that the daemon's user may not have: the usual mistake of a start without the package.
+fn low_port(at: &str, error: &std::io::Error) -> &'static str {
+    let is_low = at.parse::<std::net::SocketAddr>().is_ok_and(|address| address.port() < 1024);
+    if is_low && error.kind() == std::io::ErrorKind::PermissionDenied {
+        "; ports below 1024 need CAP_NET_BIND_SERVICE: start it with the packaged unit (systemctl start tidegate), or set \
+         AmbientCapabilities=CAP_NET_BIND_SERVICE in your own, or use a higher port"
+    } else {
+        ""
+    }
 }
 
 async fn serve(loaded: Loaded) -> Result<(), AppError> {

@@ -121,7 +121,9 @@ impl Notify {
             if is_alive {
                 self.say("WATCHDOG=1").await;
             } else if was_alive {
-                tracing::error!("the control task does not answer; the service manager is left without a sign of life");
+                tracing::error!(
+                    "the control task does not answer; the service manager is left without a sign of life"
+                );
             }
             was_alive = is_alive;
             tokio::time::sleep(if is_alive { pause } else { GLANCE.min(pause) }).await;

@@ -124,10 +124,16 @@ fn the_watchdog_of_another_process_is_not_ours() {
 }
 
 fn status(groups: &[serde_json::Value]) -> Status {
-    serde_json::from_value(json!({ "round_complete": true, "groups": groups })).expect("the shape of a status")
+    serde_json::from_value(json!({ "round_complete": true, "groups": groups }))
+        .expect("the shape of a status")
 }
 
-fn group(name: &str, active: Option<&str>, condition: &str, durable: &serde_json::Value) -> serde_json::Value {
+fn group(
+    name: &str,
+    active: Option<&str>,
+    condition: &str,
+    durable: &serde_json::Value,
+) -> serde_json::Value {
     json!({
         "name": name, "condition": condition, "active": active, "epoch": 1, "since": null, "kind": null,
         "actor": null, "reason": null, "degraded": [], "proposal": null, "stateless": true,

@@ -254,3 +254,43 @@ async fn a_reason_cannot_forge_a_line_of_the_history() {
     }
     assert!(scene.json(&["status"]).await["groups"][0]["durable"]["freeze"].is_null());
 }
+
+/// Every command that the help names is in the manual and in the completions, and nothing hidden is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn manual_and_completions_name_every_command() {
+    let run = async |arguments: &[&str]| {
+        let output = Command::new(tidegate()).args(arguments).output().await.expect("it runs");
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let help = run(&["--help"]).await;
+    let (_, list) = help.split_once("Commands:\n").expect("help lists the commands");
+    let commands: Vec<&str> = list
+        .lines()
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next().filter(|name| !name.is_empty()))
+        .collect();
+    assert!(commands.contains(&"explain") && !commands.contains(&"demo-site"), "{commands:?}");
+
+    let folder = tempfile::tempdir().expect("a folder");
+    run(&["man", "--out", &folder.path().display().to_string()]).await;
+    let page = run(&["man"]).await;
+    assert!(page.contains(".TH tidegate 1"), "{page}");
+    for command in &commands {
+        assert!(
+            page.contains(&format!("tidegate\\-{}(1)", command.replace('-', "\\-"))),
+            "{command}:\n{page}"
+        );
+        let own = std::fs::read_to_string(folder.path().join(format!("tidegate-{command}.1")));
+        assert!(own.expect("each command has its page").contains(".SH SYNOPSIS"));
+    }
+    assert!(!folder.path().join("tidegate-demo-site.1").exists());
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&["completions", shell]).await;
+        for command in &commands {
+            assert!(script.contains(command), "{shell} does not complete {command}");
+        }
+    }
+    let unknown = Command::new(tidegate()).args(["completions", "cmd"]).output().await.expect("it runs");
+    assert_eq!(unknown.status.code(), Some(2));
+}

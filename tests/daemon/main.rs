@@ -7,6 +7,7 @@ mod demo;
 mod descriptors;
 mod failover;
 mod metrics;
+mod notify;
 mod refusals;
 mod regression;
 mod scene;

@@ -193,3 +193,24 @@ async fn certificates_that_only_traffic_needs_are_checked_too() {
         Command::new(tidegate()).args(["check", "--config"]).arg(scene.path("tidegate.toml")).output().await;
     assert_eq!(check.expect("it runs").status.code(), Some(2));
 }
+
+/// The user that a package makes may have low ports; another one has to be told what is missing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_low_port_without_the_capability_says_what_to_do() {
+    let lowest: u16 = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+        .expect("the kernel says where privileged ports end")
+        .trim()
+        .parse()
+        .expect("a number");
+    assert!(lowest > 1, "this machine has no privileged ports, so this cannot be tested here");
+    let mut scene = Scene::set(Script::default()).await;
+    scene.edit(&format!("http = [\"{}\"]", scene.http), "http = [\"127.0.0.1:1\"]");
+    // Root without this capability is an ordinary user as far as ports go; an ordinary user never had it.
+    let without: &[&str] = &["setpriv", "--bounding-set", "-net_bind_service"];
+    let wrapper = if rustix::process::geteuid().is_root() { without } else { &["env"] };
+    scene.start_daemon_under(wrapper).await;
+    assert_eq!(scene.wait_daemon().await, Some(1));
+    let said = scene.daemon_log();
+    assert!(said.contains("cannot listen on http 127.0.0.1:1: "), "{said}");
+    assert!(said.contains("CAP_NET_BIND_SERVICE") && said.contains("tidegate"), "{said}");
+}
