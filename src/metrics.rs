@@ -4,6 +4,7 @@ mod fleet;
 mod register;
 mod traffic;
 
+use prometheus::proto::MetricType;
 use prometheus::{Encoder, IntCounter, Registry, TextEncoder};
 use tidegate_health::durable::SwitchKind;
 use tidegate_health::event::{Event, EventKind};
@@ -13,12 +14,14 @@ use tidegate_health::state::State;
 use tidegate_probe::Observation;
 
 use fleet::FleetMetrics;
+pub use register::Described;
 use register::Register;
 pub(crate) use traffic::TrafficMetrics;
 
 /// The metrics of one daemon, on a registry of their own.
 pub struct Metrics {
     registry: Registry,
+    described: Vec<Described>,
     fleet: FleetMetrics,
     pub(crate) traffic: TrafficMetrics,
     refused_orders: IntCounter,
@@ -33,8 +36,8 @@ impl Metrics {
     /// # Errors
     /// Two metrics have one name, which a test rules out.
     pub fn new() -> Result<Self, prometheus::Error> {
-        let registry = Registry::new_custom(Some("tidegate".into()), None)?;
-        let new = Register(&registry);
+        let registry = Registry::new_custom(Some(register::PREFIX.into()), None)?;
+        let new = Register::new(&registry);
         let build = new.gauges("build_info", "The version that runs; always 1.", &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Ok(Self {
@@ -51,8 +54,21 @@ impl Metrics {
                 "history_dropped_total",
                 "Entries of the history that could not be written and are only in the log.",
             )?,
+            described: new.described(),
             registry,
         })
+    }
+
+    /// Every metric that may be scraped, those of the process included, in no order that means anything.
+    #[must_use]
+    pub fn described(&self) -> Vec<Described> {
+        let of_process = process().into_iter().map(|family| Described {
+            name: family.name().to_owned(),
+            kind: if family.get_field_type() == MetricType::COUNTER { "counter" } else { "gauge" },
+            labels: Vec::new(),
+            help: family.help().to_owned(),
+        });
+        self.described.iter().cloned().chain(of_process).collect()
     }
 
     /// The text format, version 0.0.4, of everything and of the process itself.

@@ -1,28 +1,57 @@
-//! Metrics made and registered in one step.
+//! Metrics made, registered and described in one step.
+
+use std::cell::RefCell;
 
 use prometheus::core::Collector;
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result,
 };
 
-/// Where metrics are registered.
-pub(super) struct Register<'a>(pub(super) &'a Registry);
+/// What is known of a metric before it has a value: a registry alone says nothing of metrics whose labels never
+/// occurred.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// As it is scraped, `tidegate_...` or `process_...`.
+    pub name: String,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    pub labels: Vec<String>,
+    pub help: String,
+}
 
-impl Register<'_> {
+/// Before the name of every metric of ours.
+pub(super) const PREFIX: &str = "tidegate";
+
+/// Where metrics are registered.
+pub(super) struct Register<'a> {
+    registry: &'a Registry,
+    described: RefCell<Vec<Described>>,
+}
+
+impl<'a> Register<'a> {
+    pub(super) fn new(registry: &'a Registry) -> Self {
+        Self { registry, described: RefCell::default() }
+    }
+
+    /// What was registered, in that order.
+    pub(super) fn described(self) -> Vec<Described> {
+        self.described.into_inner()
+    }
+
     pub(super) fn gauge(&self, name: &str, help: &str) -> Result<IntGauge> {
-        self.keep(IntGauge::new(name, help)?)
+        self.keep("gauge", IntGauge::new(name, help)?)
     }
 
     pub(super) fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec> {
-        self.keep(IntGaugeVec::new(Opts::new(name, help), labels)?)
+        self.keep("gauge", IntGaugeVec::new(Opts::new(name, help), labels)?)
     }
 
     pub(super) fn counter(&self, name: &str, help: &str) -> Result<IntCounter> {
-        self.keep(IntCounter::new(name, help)?)
+        self.keep("counter", IntCounter::new(name, help)?)
     }
 
     pub(super) fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {
-        self.keep(IntCounterVec::new(Opts::new(name, help), labels)?)
+        self.keep("counter", IntCounterVec::new(Opts::new(name, help), labels)?)
     }
 
     /// Durations; buckets are upper bounds in seconds.
@@ -33,11 +62,18 @@ impl Register<'_> {
         labels: &[&str],
         buckets: &[f64],
     ) -> Result<HistogramVec> {
-        self.keep(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)?)
+        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        self.keep("histogram", HistogramVec::new(options, labels)?)
     }
 
-    fn keep<C: Collector + Clone + 'static>(&self, metric: C) -> Result<C> {
-        self.0.register(Box::new(metric.clone()))?;
+    fn keep<C: Collector + Clone + 'static>(&self, kind: &'static str, metric: C) -> Result<C> {
+        self.registry.register(Box::new(metric.clone()))?;
+        self.described.borrow_mut().extend(metric.desc().into_iter().map(|desc| Described {
+            name: format!("{PREFIX}_{}", desc.fq_name),
+            kind,
+            labels: desc.variable_labels.clone(),
+            help: desc.help.clone(),
+        }));
         Ok(metric)
     }
 }

@@ -73,7 +73,8 @@ spec! {
 }
 
 spec! {
-    /// A program that Tidegate starts. It may be started more than once and must then do the same again.
+    /// A program that Tidegate starts: `fence`, `promote`, `verify` and `after` are the same kind of table. It may be
+    /// started more than once and must then do the same again.
     struct HookSpec in "group.NAME.fence" {
         /// The program and its arguments, started without a shell.
         required command: Vec<At<String>> = command,

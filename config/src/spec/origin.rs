@@ -29,7 +29,7 @@ spec! {
 }
 
 spec! {
-    /// TLS towards origins.
+    /// TLS towards origins. `tls` of a check and of an origin are the same kind of table.
     struct TlsSpec in "service.NAME.tls" {
         /// `"system"` trusts what the system trusts, `{ ca = "FILE" }` what that PEM file's certificates signed,
         /// `"off"` everyone. Default `"system"`.
