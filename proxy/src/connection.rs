@@ -10,12 +10,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use crate::Shared;
 use crate::accept::Phase;
 use crate::forward::{self, Client};
 use crate::head::{self, NoHead};
 use crate::page::Refusal;
 use crate::stream::{Side, Transport, Wire};
-use crate::{Finished, Shared};
 
 /// Room for an ordinary request head, read in one call.
 const FIRST_READ: usize = 4096;
@@ -49,7 +49,7 @@ async fn serve(shared: &Shared, tcp: TcpStream, peer: SocketAddr, mut phase: wat
         let facts = match head::read(&mut stream, &mut carry, &shared.limits).await {
             Ok(facts) => facts,
             Err(NoHead::Gone) => return,
-            Err(NoHead::Refused(refusal)) => return refuse(shared, stream, refusal).await,
+            Err(NoHead::Refused(refusal)) => return refuse(shared, stream, peer, refusal).await,
         };
         // What follows an upgrade's head belongs to the tunnel, not to the session.
         let behind = if facts.upgrade { carry.split_off(facts.len) } else { BytesMut::new() };
@@ -62,7 +62,7 @@ async fn serve(shared: &Shared, tcp: TcpStream, peer: SocketAddr, mut phase: wat
         match session.read_request().await {
             Ok(Some(_)) => {}
             Ok(None) => return,
-            Err(_) => return refuse(shared, session.into_inner(), Refusal::BAD_REQUEST).await,
+            Err(_) => return refuse(shared, session.into_inner(), peer, Refusal::BAD_REQUEST).await,
         }
         let last = served == shared.limits.requests_per_connection_max;
         let client = Client { peer: peer.ip(), facts, behind, last, phase: phase.clone() };
@@ -93,15 +93,9 @@ async fn first_bytes(
 }
 
 /// Answers a request that never became one, and closes.
-async fn refuse(shared: &Shared, mut stream: Stream, refusal: Refusal) {
+async fn refuse(shared: &Shared, mut stream: Stream, peer: SocketAddr, refusal: Refusal) {
     tracing::debug!(status = refusal.status, reason = refusal.reason, "request refused");
-    shared.observer.request(&Finished {
-        service: "none",
-        site: "none",
-        code: refusal.status,
-        duration: Duration::ZERO,
-        spilled: false,
-    });
+    forward::note_refused(shared, peer.ip(), "", refusal);
     let answer = async {
         stream.write_all(&refusal.raw()).await?;
         stream.flush().await

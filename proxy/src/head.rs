@@ -37,6 +37,11 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
+    /// As logs name it.
+    pub(crate) fn protocol(&self) -> &'static str {
+        if self.http11 { "HTTP/1.1" } else { "HTTP/1.0" }
+    }
+
     /// Whether the request may be sent a second time (RFC 9110, section 9.2.1, and nothing to be replayed).
     pub(crate) fn is_safe(&self) -> bool {
         self.get_or_head && matches!(self.framing, Framing::None | Framing::Length(0))

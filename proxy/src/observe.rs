@@ -4,6 +4,7 @@
 //! what live traffic saw into observations, [`Observer`] counts. Labels are bounded: services, sites and origins are
 //! configured, reasons are enums; nothing a client sends becomes a label.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tidegate_health::id::OriginId;
@@ -78,17 +79,49 @@ impl RetryReason {
     }
 }
 
-/// One finished request, as it is counted.
+/// One finished request, as it is counted and logged. Borrowed as a whole: whoever keeps something copies it.
 #[derive(Clone, Copy, Debug)]
 pub struct Finished<'a> {
+    /// The published generation it was answered from; 0 for a request whose head was refused.
+    pub generation: u64,
     /// The service, or `"none"` where no service was found.
     pub service: &'a str,
+    /// The epoch of the service's group; 0 without a service.
+    pub epoch: u64,
     /// The site whose origin answered, or `"none"` where the proxy answered by itself.
     pub site: &'a str,
+    /// The name of the origin that answered, or that was tried last.
+    pub origin: Option<&'a str>,
+    /// How many times an origin was tried.
+    pub tries: u32,
+    /// The request's method; empty where the head was refused.
+    pub method: &'a str,
+    /// The host as the client wrote it; empty where there was none or the head was refused.
+    pub host: &'a str,
+    /// The path without its query, because queries hold secrets; empty where the head was refused.
+    pub path: &'a str,
+    /// `HTTP/1.0`, `HTTP/1.1` or `HTTP/2.0`; empty where the head was refused before it said so.
+    pub protocol: &'static str,
+    /// Whether the client came over TLS.
+    pub tls: bool,
+    /// Whom the client is taken for.
+    pub client: IpAddr,
+    /// What the origin and the client were told as `X-Request-Id`; empty where the head was refused.
+    pub request_id: &'a str,
     /// The status sent to the client; 499 when the client left before an answer.
     pub code: u16,
+    /// Why it failed, in a word; `None` if an origin's answer was passed on to its end.
+    pub fault: Option<&'static str>,
     /// From the complete request head to the last byte of the answer handed to the socket.
     pub duration: Duration,
+    /// How long the last try took to connect, TLS included; `None` if it used a kept connection or did not connect.
+    pub connect: Option<Duration>,
+    /// From the complete request head to the complete head of the origin's answer, all tries included.
+    pub first_byte: Option<Duration>,
+    /// Bytes of the request's body that were read from the client, framing not counted.
+    pub bytes_received: u64,
+    /// Bytes of the answer's body that were written to the client, framing not counted. Tunnels count as 0.
+    pub bytes_sent: u64,
     /// Whether a site other than the active one answered.
     pub spilled: bool,
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use pingora_core::protocols::Stream;
@@ -40,29 +40,34 @@ pub(crate) async fn serve(
     request: &Request<'_>,
     mut session: HttpSession,
     behind: BytesMut,
-    started: Instant,
 ) -> Option<(Stream, BytesMut)> {
     request.service.budget.deposit();
-    let refused = match &request.service.active {
-        None => Refusal::UNDECIDED,
+    let (outcome, refused) = match &request.service.active {
+        None => {
+            let refused = Refusal::UNDECIDED;
+            (Outcome { fault: Some(refused.reason), ..Outcome::own(refused.status, false) }, refused)
+        }
         Some(active) => {
             let mut course = Course::new(request.service, active);
             match ask(request, &mut session, &mut course).await {
                 Ok((answer, step)) if answer.code == 101 => {
-                    course.switched(request, &step.target, started);
+                    step.target.note_success(now_ms());
+                    // The request is over, its tunnel begins.
+                    request.finish(&session, &course.answered(request, &step, 101));
                     let _in_flight = step.target.begin();
                     run(request, session, behind, answer, &course.site.site).await;
                     return None;
                 }
                 Ok((answer, step)) => {
-                    return relay(request, session, behind, answer, &step, &course, started).await;
+                    return relay(request, session, behind, answer, &step, &course).await;
                 }
-                Err(refusal) => refusal,
+                Err(refused) => (course.given_up(refused.status, refused.reason), refused),
             }
         }
     };
-    let intact = forward::answer(request.shared, &mut session, request.client, refused, &request.id).await;
-    forward::finish(request.shared, &request.service.name, started, &Outcome::own(refused.status, intact));
+    let id = &request.begun.id;
+    let intact = forward::answer(request.shared, &mut session, request.client, refused, id).await;
+    request.finish(&session, &outcome);
     forward::close_or_keep(session, request.client, behind, intact).await
 }
 
@@ -73,22 +78,22 @@ async fn ask<'a>(
     course: &mut Course<'a>,
 ) -> Result<(Answer, Step), Refusal> {
     loop {
-        let step = course.next(request)?;
+        let mut step = course.next(request)?;
         let _in_flight = step.target.begin();
-        match attempt(request, session, &step).await {
+        match attempt(request, session, &mut step).await {
             Ok(answer) => return Ok((answer, step)),
             Err(failed) => {
                 request.note_failure(course.site, &step.target, failed.fault);
-                course.failed(request, &step, &failed)?;
+                course.failed(request, step, &failed)?;
             }
         }
     }
 }
 
-async fn attempt(request: &Request<'_>, session: &HttpSession, step: &Step) -> Result<Answer, Failed> {
+async fn attempt(request: &Request<'_>, session: &HttpSession, step: &mut Step) -> Result<Answer, Failed> {
     let settings = &request.service.settings;
     let unsent = |fault| Failed::unsent(fault);
-    let mut origin = forward::connect(&step.target, settings).await.map_err(unsent)?;
+    let mut origin = step.connect(settings).await.map_err(unsent)?;
     let head = forward::for_origin(session.req_header(), request, true)
         .ok()
         .and_then(|head| http_req_header_to_wire(&head))
@@ -147,7 +152,6 @@ async fn relay(
     answer: Answer,
     step: &Step,
     course: &Course<'_>,
-    started: Instant,
 ) -> Option<(Stream, BytesMut)> {
     let Answer { mut origin, read, .. } = answer;
     origin.unread(read);
@@ -156,16 +160,17 @@ async fn relay(
     let outcome = match timeout(request.service.settings.first_byte_timeout, origin.read_response()).await {
         Ok(Ok(_)) => {
             let upload = Upload::new(&mut session, &request.client.facts);
-            forward::relay(request, &mut session, origin, upload, &step.target, course).await
+            forward::relay(request, &mut session, origin, upload, step, course).await
         }
         _ => {
             let refusal = Refusal::BAD_RESPONSE;
-            let intact =
-                forward::answer(request.shared, &mut session, request.client, refusal, &request.id).await;
-            Outcome::own(refusal.status, intact)
+            let id = &request.begun.id;
+            let intact = forward::answer(request.shared, &mut session, request.client, refusal, id).await;
+            let fault = Some(refusal.reason);
+            Outcome { fault, intact, ..course.answered(request, step, refusal.status) }
         }
     };
-    forward::finish(request.shared, &request.service.name, started, &outcome);
+    request.finish(&session, &outcome);
     forward::close_or_keep(session, request.client, behind, outcome.intact).await
 }
 

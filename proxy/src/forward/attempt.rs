@@ -58,6 +58,21 @@ impl Fault {
         }
     }
 
+    /// The word used in logs.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::ConnectTimeout => "connect-timeout",
+            Self::Local => "local",
+            Self::Reset => "reset",
+            Self::Silent => "silent",
+            Self::BadResponse => "bad-response",
+            Self::Client => "client-gone",
+            Self::SlowClient => "body-timeout",
+            Self::BadBody => "bad-body",
+        }
+    }
+
     /// Whether the client is to blame: no other origin can help.
     pub(crate) fn is_clients(self) -> bool {
         matches!(self, Self::Client | Self::SlowClient | Self::BadBody)
@@ -151,14 +166,14 @@ fn received(origin: &OriginSession) -> bool {
 pub(crate) async fn ask(
     request: &Request<'_>,
     session: &mut HttpSession,
-    step: &Step,
+    step: &mut Step,
     upload: &mut Upload,
 ) -> Result<OriginSession, Failed> {
     let pooled = if step.fresh { None } else { step.target.pool.take(request.service.epoch) };
     let reused = pooled.is_some();
     let mut stream = match pooled {
         Some(stream) => stream,
-        None => connect(&step.target, &request.service.settings).await.map_err(Failed::unsent)?,
+        None => step.connect(&request.service.settings).await.map_err(Failed::unsent)?,
     };
     stream.restart();
     let head = headers::for_origin(session.req_header(), request, false)
@@ -244,8 +259,18 @@ fn judge(error: &Error) -> Fault {
     }
 }
 
+impl Step {
+    /// A new connection to the origin, and how long it took.
+    pub(crate) async fn connect(&mut self, settings: &ServiceSettings) -> Result<Box<Wire>, Fault> {
+        let began = Instant::now();
+        let wire = connect(&self.target, settings).await?;
+        self.connected_in = Some(began.elapsed());
+        Ok(wire)
+    }
+}
+
 /// A new connection to an origin, TLS included, within the connect timeout.
-pub(crate) async fn connect(target: &Arc<Target>, settings: &ServiceSettings) -> Result<Box<Wire>, Fault> {
+async fn connect(target: &Arc<Target>, settings: &ServiceSettings) -> Result<Box<Wire>, Fault> {
     let connecting = async {
         let tcp = TcpStream::connect(target.addr()).await?;
         tcp.set_nodelay(true)?;

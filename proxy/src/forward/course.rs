@@ -1,9 +1,9 @@
 //! Which try comes next: the rules of trying again as one small state machine, shared by plain requests and upgrades.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
-use super::{Failed, Fault, Outcome, Request, finish};
+use super::{Failed, Fault, Outcome, Request};
 use crate::clock::now_ms;
 use crate::observe::RetryReason;
 use crate::page::Refusal;
@@ -28,6 +28,9 @@ pub(crate) struct Course<'a> {
     /// Why the next try is a retry.
     retry: Option<RetryReason>,
     last: Refusal,
+    tries: u32,
+    /// The last try that failed, and how.
+    failed: Option<(Step, Fault)>,
 }
 
 /// The next try.
@@ -35,6 +38,14 @@ pub(crate) struct Step {
     pub(crate) target: Arc<Target>,
     /// Only a new connection will do.
     pub(crate) fresh: bool,
+    /// How long connecting took, if it was necessary and possible.
+    pub(crate) connected_in: Option<Duration>,
+}
+
+impl Step {
+    fn new(target: Arc<Target>, fresh: bool) -> Self {
+        Self { target, fresh, connected_in: None }
+    }
 }
 
 impl<'a> Course<'a> {
@@ -51,6 +62,8 @@ impl<'a> Course<'a> {
             stale_used: false,
             retry: None,
             last: Refusal::NO_ORIGIN,
+            tries: 0,
+            failed: None,
         }
     }
 
@@ -67,7 +80,9 @@ impl<'a> Course<'a> {
         {
             request.shared.observer.retry(&request.service.name, reason);
         }
-        step.or_else(|| self.spill(request)).ok_or(self.last)
+        let step = step.or_else(|| self.spill(request)).ok_or(self.last)?;
+        self.tries += 1;
+        Ok(step)
     }
 
     fn within_site(&mut self) -> Option<Step> {
@@ -76,7 +91,7 @@ impl<'a> Course<'a> {
             && let Some(target) = self.pick(self.site)
         {
             self.attempts_left -= 1;
-            return Some(Step { target, fresh: false });
+            return Some(Step::new(target, false));
         }
         if self.stale.is_none() || std::mem::replace(&mut self.stale_used, true) {
             return None;
@@ -84,19 +99,36 @@ impl<'a> Course<'a> {
         if self.retry.is_some() {
             self.retry = Some(RetryReason::Stale);
         }
-        self.stale.take().map(|target| Step { target, fresh: true })
+        self.stale.take().map(|target| Step::new(target, true))
     }
 
-    /// An origin agreed to leave HTTP: the request is over, its tunnel begins.
-    pub(crate) fn switched(&self, request: &Request<'_>, target: &Target, started: Instant) {
-        target.note_success(now_ms());
-        let outcome = Outcome {
-            code: 101,
+    /// How a request ended that an origin answered.
+    pub(crate) fn answered(&self, request: &Request<'_>, step: &Step, code: u16) -> Outcome {
+        Outcome {
             site: Some(Arc::clone(&self.site.site)),
             spilled: self.spilled(),
-            intact: true,
+            origin: Some(Arc::clone(&step.target)),
+            tries: self.tries,
+            connect: step.connected_in,
+            first_byte: Some(request.begun.at.elapsed()),
+            fault: None,
+            ..Outcome::own(code, false)
+        }
+    }
+
+    /// How a request ended that no origin answered. Without a failed try, `reason` says why.
+    pub(crate) fn given_up(&mut self, code: u16, reason: &'static str) -> Outcome {
+        let (step, fault) = match self.failed.take() {
+            Some((step, fault)) => (Some(step), fault.as_str()),
+            None => (None, reason),
         };
-        finish(request.shared, &request.service.name, started, &outcome);
+        Outcome {
+            connect: step.as_ref().and_then(|step| step.connected_in),
+            origin: step.map(|step| step.target),
+            tries: self.tries,
+            fault: Some(fault),
+            ..Outcome::own(code, false)
+        }
     }
 
     fn pick(&mut self, site: &SiteView) -> Option<Arc<Target>> {
@@ -120,17 +152,22 @@ impl<'a> Course<'a> {
                 request.shared.observer.spill(&request.service.name, &self.active.site, &site.site);
                 self.site = site;
                 self.attempts_left = 0;
-                return Some(Step { target, fresh: false });
+                return Some(Step::new(target, false));
             }
         }
         None
+    }
+
+    /// Remembers how the last try failed.
+    pub(crate) fn note(&mut self, step: Step, fault: Fault) {
+        self.failed = Some((step, fault));
     }
 
     /// Takes a failure in. Fails with the page for the client when no other try is allowed.
     pub(crate) fn failed(
         &mut self,
         request: &Request<'_>,
-        step: &Step,
+        step: Step,
         failed: &Failed,
     ) -> Result<(), Refusal> {
         self.last = failed.fault.page();
@@ -138,6 +175,7 @@ impl<'a> Course<'a> {
         if failed.reused {
             self.stale = Some(Arc::clone(&step.target));
         }
+        self.note(step, failed.fault);
         if !failed.sent {
             self.retry = Some(RetryReason::Connect);
             return Ok(());

@@ -71,6 +71,10 @@ impl RequestId {
         Self(HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("none")))
     }
 
+    pub(crate) fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or("")
+    }
+
     /// Shows it to the client.
     pub(crate) fn mark(&self, head: &mut ResponseHeader) -> Result<()> {
         head.insert_header(X_REQUEST_ID, self.0.clone())
@@ -113,7 +117,7 @@ pub(crate) fn for_origin(
         Some(host) => head.insert_header(X_FORWARDED_HOST, host.clone())?,
         None => drop(head.remove_header(&X_FORWARDED_HOST)),
     }
-    head.insert_header(X_REQUEST_ID, request.id.0.clone())?;
+    head.insert_header(X_REQUEST_ID, request.begun.id.0.clone())?;
     Ok(head)
 }
 
@@ -207,7 +211,7 @@ pub(crate) fn for_client(
     if has_body && !head.headers.contains_key(header::CONTENT_LENGTH) && request.client.facts.http11 {
         head.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
     }
-    request.id.mark(&mut head)?;
+    request.begun.id.mark(&mut head)?;
     head.remove_header(SPILLED_HEADER);
     if let Some(site) = spilled_to.and_then(|site| HeaderValue::from_str(site).ok()) {
         head.insert_header(SPILLED_HEADER, site)?;

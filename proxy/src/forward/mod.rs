@@ -14,11 +14,12 @@ mod relay;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::v1::server::HttpSession;
+use pingora_http::RequestHeader;
 use tokio::sync::watch;
 
 use crate::accept::Phase;
@@ -30,7 +31,7 @@ use crate::target::Target;
 use crate::view::{ServiceView, SiteView};
 use crate::{Shared, tunnel};
 
-pub(crate) use attempt::{Failed, Fault, Upload, connect};
+pub(crate) use attempt::{Failed, Fault, Upload};
 pub(crate) use course::{Course, Step};
 pub(crate) use headers::{RequestId, for_origin};
 use relay::bounded;
@@ -52,7 +53,14 @@ pub(crate) struct Request<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) service: &'a ServiceView,
     pub(crate) client: &'a Client,
+    pub(crate) begun: &'a Begun,
+}
+
+/// What a request is known by from its beginning, whoever serves it.
+pub(crate) struct Begun {
+    pub(crate) at: Instant,
     pub(crate) id: RequestId,
+    generation: u64,
 }
 
 /// How a request ended.
@@ -60,14 +68,29 @@ pub(crate) struct Outcome {
     code: u16,
     site: Option<Arc<str>>,
     spilled: bool,
+    origin: Option<Arc<Target>>,
+    tries: u32,
+    connect: Option<Duration>,
+    first_byte: Option<Duration>,
+    pub(crate) fault: Option<&'static str>,
     /// The client's connection is in a state that can carry another request, or at least be closed politely.
     pub(crate) intact: bool,
 }
 
 impl Outcome {
-    /// The proxy answered by itself.
+    /// The proxy answered by itself, without an origin.
     pub(crate) fn own(code: u16, intact: bool) -> Self {
-        Self { code, site: None, spilled: false, intact }
+        Self {
+            code,
+            site: None,
+            spilled: false,
+            origin: None,
+            tries: 0,
+            connect: None,
+            first_byte: None,
+            fault: None,
+            intact,
+        }
     }
 }
 
@@ -78,35 +101,92 @@ pub(crate) async fn serve(
     mut session: HttpSession,
     mut client: Client,
 ) -> Option<(Stream, BytesMut)> {
-    let started = Instant::now();
+    let at = Instant::now();
     if client.last {
         session.set_server_keepalive(None);
     }
     let behind = std::mem::take(&mut client.behind);
     let view = (shared.views)();
-    let host = session.req_header().headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
-    let Some(service) = view.service(host.unwrap_or("")) else {
-        let id = RequestId::of(session.req_header());
-        let intact = answer(shared, &mut session, &client, Refusal::UNKNOWN_HOST, &id).await;
-        finish(shared, "none", started, &Outcome::own(404, intact));
+    let begun = Begun { at, id: RequestId::of(session.req_header()), generation: view.generation };
+    let Some(service) = view.service(host(session.req_header())) else {
+        let refusal = Refusal::UNKNOWN_HOST;
+        let intact = answer(shared, &mut session, &client, refusal, &begun.id).await;
+        let outcome = Outcome { fault: Some(refusal.reason), ..Outcome::own(refusal.status, intact) };
+        finish(shared, None, &client, &begun, &session, &outcome);
         return close_or_keep(session, &client, behind, intact).await;
     };
-    let request = Request { shared, service, client: &client, id: RequestId::of(session.req_header()) };
+    let request = Request { shared, service, client: &client, begun: &begun };
     if client.facts.upgrade {
-        return tunnel::serve(&request, session, behind, started).await;
+        return tunnel::serve(&request, session, behind).await;
     }
     let outcome = forward(&request, &mut session).await;
-    finish(shared, &service.name, started, &outcome);
+    request.finish(&session, &outcome);
     close_or_keep(session, &client, behind, outcome.intact).await
 }
 
-pub(crate) fn finish(shared: &Shared, service: &str, started: Instant, outcome: &Outcome) {
+fn host(head: &RequestHeader) -> &str {
+    head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("")
+}
+
+/// Tells how a request ended.
+fn finish(
+    shared: &Shared,
+    service: Option<&ServiceView>,
+    client: &Client,
+    begun: &Begun,
+    session: &HttpSession,
+    outcome: &Outcome,
+) {
+    let head = session.req_header();
     shared.observer.request(&Finished {
-        service,
+        generation: begun.generation,
+        service: service.map_or("none", |service| &service.name),
+        epoch: service.map_or(0, |service| service.epoch),
         site: outcome.site.as_deref().unwrap_or("none"),
+        origin: outcome.origin.as_ref().map(|target| &**target.name()),
+        tries: outcome.tries,
+        method: head.method.as_str(),
+        host: host(head),
+        path: head.uri.path(),
+        protocol: client.facts.protocol(),
+        tls: false,
+        client: client.peer,
+        request_id: begun.id.as_str(),
         code: outcome.code,
-        duration: started.elapsed(),
+        fault: outcome.fault,
+        duration: begun.at.elapsed(),
+        connect: outcome.connect,
+        first_byte: outcome.first_byte,
+        bytes_received: session.body_bytes_read() as u64,
+        bytes_sent: session.body_bytes_sent() as u64,
         spilled: outcome.spilled,
+    });
+}
+
+/// Tells of a request whose head was refused.
+pub(crate) fn note_refused(shared: &Shared, client: IpAddr, protocol: &'static str, refusal: Refusal) {
+    shared.observer.request(&Finished {
+        generation: 0,
+        service: "none",
+        epoch: 0,
+        site: "none",
+        origin: None,
+        tries: 0,
+        method: "",
+        host: "",
+        path: "",
+        protocol,
+        tls: false,
+        client,
+        request_id: "",
+        code: refusal.status,
+        fault: Some(refusal.reason),
+        duration: Duration::ZERO,
+        connect: None,
+        first_byte: None,
+        bytes_received: 0,
+        bytes_sent: 0,
+        spilled: false,
     });
 }
 
@@ -165,6 +245,11 @@ pub(crate) fn drain_soon(session: &mut HttpSession, client: &Client) {
 }
 
 impl Request<'_> {
+    /// Tells how it ended.
+    pub(crate) fn finish(&self, session: &HttpSession, outcome: &Outcome) {
+        finish(self.shared, Some(self.service), self.client, self.begun, session, outcome);
+    }
+
     /// Reports a failure and ejects the origin if it is due.
     pub(crate) fn note_failure(&self, site: &SiteView, target: &Target, fault: Fault) {
         if let Some(kind) = fault.signal() {
@@ -182,42 +267,51 @@ impl Request<'_> {
 async fn forward(request: &Request<'_>, session: &mut HttpSession) -> Outcome {
     request.service.budget.deposit();
     let Some(active) = &request.service.active else {
-        return give_up(request, session, Refusal::UNDECIDED).await;
+        let refusal = Refusal::UNDECIDED;
+        let intact = answer(request.shared, session, request.client, refusal, &request.begun.id).await;
+        return Outcome { fault: Some(refusal.reason), ..Outcome::own(refusal.status, intact) };
     };
     let mut course = Course::new(request.service, active);
     loop {
-        let step = match course.next(request) {
+        let mut step = match course.next(request) {
             Ok(step) => step,
-            Err(refusal) => return give_up(request, session, refusal).await,
+            Err(refusal) => return give_up(request, session, course, refusal).await,
         };
         let _in_flight = step.target.begin();
         let mut upload = Upload::new(session, &request.client.facts);
-        let failed = match attempt::ask(request, session, &step, &mut upload).await {
+        let failed = match attempt::ask(request, session, &mut step, &mut upload).await {
             Ok(origin) => {
-                return relay(request, session, origin, upload, &step.target, &course).await;
+                return relay(request, session, origin, upload, &step, &course).await;
             }
             Err(failed) => failed,
         };
-        if failed.fault == Fault::Client {
-            return Outcome::own(499, false);
-        }
         if failed.fault.is_clients() {
+            let refusal = failed.fault.page();
+            course.note(step, failed.fault);
+            if failed.fault == Fault::Client {
+                return course.given_up(499, refusal.reason);
+            }
             // Where the next request would begin is not known any more, whatever pingora's reader thinks.
             session.set_server_keepalive(None);
-            return give_up(request, session, failed.fault.page()).await;
+            return give_up(request, session, course, refusal).await;
         }
         request.note_failure(course.site, &step.target, failed.fault);
-        if let Err(refusal) = course.failed(request, &step, &failed) {
-            return give_up(request, session, refusal).await;
+        if let Err(refusal) = course.failed(request, step, &failed) {
+            return give_up(request, session, course, refusal).await;
         }
     }
 }
 
-async fn give_up(request: &Request<'_>, session: &mut HttpSession, refusal: Refusal) -> Outcome {
+async fn give_up(
+    request: &Request<'_>,
+    session: &mut HttpSession,
+    mut course: Course<'_>,
+    refusal: Refusal,
+) -> Outcome {
     let intact = if session.response_written().is_some_and(|head| !head.status.is_informational()) {
         false
     } else {
-        answer(request.shared, session, request.client, refusal, &request.id).await
+        answer(request.shared, session, request.client, refusal, &request.begun.id).await
     };
-    Outcome::own(refusal.status, intact)
+    Outcome { intact, ..course.given_up(refusal.status, refusal.reason) }
 }

@@ -13,7 +13,7 @@ use pingora_core::{Error, ErrorType};
 use tokio::time::timeout;
 
 use super::attempt::{Upload, wire};
-use super::{Course, Outcome, Request, drain_soon, headers};
+use super::{Course, Outcome, Request, Step, drain_soon, headers};
 use crate::clock::now_ms;
 use crate::observe::{Signal, SignalKind};
 use crate::pool::Pool;
@@ -27,24 +27,34 @@ pub(crate) async fn run(
     session: &mut HttpSession,
     mut origin: OriginSession,
     mut upload: Upload,
-    target: &Arc<Target>,
+    step: &Step,
     course: &Course<'_>,
 ) -> Outcome {
+    let target = &step.target;
     let code = origin.get_status().map_or(502, |status| status.as_u16());
+    let mut outcome = course.answered(request, step, code);
     note_status(request, target, course, code);
-    let mut outcome =
-        Outcome { code, site: Some(Arc::clone(&course.site.site)), spilled: course.spilled(), intact: false };
     origin.read_timeout = Some(request.service.settings.body_idle_timeout);
     let spilled_to = course.spilled().then_some(&*course.site.site);
     match copy(request, session, &mut origin, &mut upload, spilled_to).await {
         Ok(()) => outcome.intact = true,
         Err(error) => {
             tracing::debug!(origin = %target.name(), %error, "an answer broke off");
+            outcome.fault = Some(broken_off(&error));
             return outcome;
         }
     }
     keep(request, origin, &upload, target).await;
     outcome
+}
+
+/// On which side an answer broke off, for logs.
+fn broken_off(error: &Error) -> &'static str {
+    match error.etype() {
+        ErrorType::WriteError | ErrorType::WriteTimedout => "client-gone",
+        ErrorType::ReadTimedout => "answer-stalled",
+        _ => "answer-cut",
+    }
 }
 
 fn note_status(request: &Request<'_>, target: &Target, course: &Course<'_>, code: u16) {
