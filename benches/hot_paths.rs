@@ -155,7 +155,6 @@ fn question(labels: &[&str]) -> Vec<u8> {
 fn picking(c: &mut Criterion) {
     let origins = (0..ORIGINS_PER_SITE).map(|place| OriginView {
         target: Target::new(
-            OriginId(place),
             place.to_string().into(),
             ([127, 0, 0, 1], 1).into(),
             None,

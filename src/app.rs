@@ -132,7 +132,7 @@ async fn serve(loaded: Loaded) -> Result<(), AppError> {
             "the first round of probes is not complete; opening all the same, on what the store knows"
         );
     }
-    let traffic = Arc::new(Traffic { fleet, metrics, control: handle });
+    let traffic = Arc::new(Traffic { metrics, control: handle });
     let listeners = match Listeners::open(&config, TrafficParts { worlds, traffic }) {
         Ok(listeners) => listeners,
         Err(error) => {

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 
 use tidegate_dns::{DropReason, Protocol, QtypeLabel};
-use tidegate_health::fleet::Fleet;
-use tidegate_health::id::OriginId;
 use tidegate_proxy::{Finished, RetryReason, Signal};
 
 use crate::control::Handle;
@@ -12,7 +10,6 @@ use crate::metrics::Metrics;
 
 /// The daemon's ear in the request paths. Nothing in it waits.
 pub struct Traffic {
-    pub fleet: Arc<Fleet>,
     pub metrics: Arc<Metrics>,
     pub control: Handle,
 }
@@ -47,10 +44,8 @@ impl tidegate_proxy::Observer for Traffic {
         self.metrics.traffic.spills.with_label_values(&[service, from, to]).inc();
     }
 
-    fn ejection(&self, origin: OriginId) {
-        let origin = self.fleet.origin(origin);
-        let labels = [&*self.fleet.service(origin.service).name, &*self.fleet.site(origin.site).name];
-        self.metrics.traffic.ejections.with_label_values(&labels).inc();
+    fn ejection(&self, service: &str, site: &str) {
+        self.metrics.traffic.ejections.with_label_values(&[service, site]).inc();
     }
 
     fn connection_opened(&self) {

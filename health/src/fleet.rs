@@ -171,6 +171,11 @@ impl Fleet {
         self.groups.iter().position(|group| &*group.name == name).map(|i| GroupId(i as u16))
     }
 
+    #[must_use]
+    pub fn origin_named(&self, name: &str) -> Option<OriginId> {
+        self.origins.iter().position(|origin| &*origin.name == name).map(|i| OriginId(i as u32))
+    }
+
     pub fn group_ids(&self) -> impl Iterator<Item = GroupId> + use<> {
         (0..self.groups.len()).map(|i| GroupId(i as u16))
     }

@@ -5,9 +5,8 @@
 //! configured, reasons are enums; nothing a client sends becomes a label.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
-
-use tidegate_health::id::OriginId;
 
 /// What live traffic saw go wrong at an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,10 +39,10 @@ impl SignalKind {
 }
 
 /// One passive observation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signal {
-    /// Where it was seen.
-    pub origin: OriginId,
+    /// The name of the target it was seen at.
+    pub origin: Arc<str>,
     /// What was seen.
     pub kind: SignalKind,
     /// Whether this very signal ejected the origin from picking (a probe should start at once).
@@ -134,8 +133,8 @@ pub trait Observer: Send + Sync {
     fn retry(&self, _service: &str, _reason: RetryReason) {}
     /// A request of `service` is about to be tried at `to`, although `from` is its active site.
     fn spill(&self, _service: &str, _from: &str, _to: &str) {}
-    /// An origin was ejected from picking.
-    fn ejection(&self, _origin: OriginId) {}
+    /// An origin of `service` at `site` was ejected from picking.
+    fn ejection(&self, _service: &str, _site: &str) {}
     /// A client connection was accepted.
     fn connection_opened(&self) {}
     /// A client connection ended.

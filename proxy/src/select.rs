@@ -3,25 +3,28 @@
 //! Least-loaded of two random picks spreads load nearly as well as looking at all origins, without the herd that runs to
 //! the one that looks idle.
 
-use tidegate_health::id::OriginId;
+use std::sync::Arc;
 
+use crate::target::Target;
 use crate::view::{OriginView, SiteView};
 
 /// The most origins one request can try.
 pub(crate) const TRIES_MAX: usize = 8;
 
 /// The origins one request has tried.
+///
+/// Told apart by where their targets lie in memory: the view that a request holds keeps them where they are.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tried {
-    ids: [Option<OriginId>; TRIES_MAX],
+    places: [usize; TRIES_MAX],
     len: usize,
 }
 
 impl Tried {
     /// Adds one; beyond eight the request must end, see [`Tried::is_full`].
-    pub fn add(&mut self, id: OriginId) {
-        if let Some(slot) = self.ids.get_mut(self.len) {
-            *slot = Some(id);
+    pub fn add(&mut self, target: &Arc<Target>) {
+        if let Some(slot) = self.places.get_mut(self.len) {
+            *slot = place(target);
             self.len += 1;
         }
     }
@@ -44,9 +47,13 @@ impl Tried {
         self.len == 0
     }
 
-    fn contains(&self, id: OriginId) -> bool {
-        self.ids[..self.len].contains(&Some(id))
+    fn contains(&self, target: &Arc<Target>) -> bool {
+        self.places[..self.len].contains(&place(target))
     }
+}
+
+fn place(target: &Arc<Target>) -> usize {
+    Arc::as_ptr(target).addr()
 }
 
 /// Picks the index of an origin of `site` that was not tried.
@@ -60,7 +67,7 @@ pub fn pick(
     mut random: impl FnMut(usize) -> usize,
 ) -> Option<usize> {
     let origins = &site.origins;
-    let open = |o: &OriginView| !o.forced_down && !tried.contains(o.target.id());
+    let open = |o: &OriginView| !o.forced_down && !tried.contains(&o.target);
     let healthy = |o: &OriginView| open(o) && o.up && !o.target.is_ejected_at(now_ms);
     if let Some(index) = two_picks(origins, healthy, &mut random) {
         return Some(index);
@@ -99,13 +106,11 @@ fn two_picks(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use proptest::prelude::*;
 
     use super::*;
     use crate::observe::SignalKind;
-    use crate::target::{EjectionPolicy, Target};
+    use crate::target::EjectionPolicy;
 
     #[derive(Clone, Copy, Debug)]
     struct Case {
@@ -121,17 +126,14 @@ mod tests {
         let mut guards = Vec::new();
         let origins = cases
             .iter()
-            .enumerate()
-            .map(|(n, case)| {
-                let id = OriginId(u32::try_from(n).expect("small"));
+            .map(|case| {
                 let addr = ([127, 0, 0, 1], 1).into();
-                let target =
-                    Target::new(id, "o".into(), addr, None, EjectionPolicy::default()).expect("no TLS");
+                let target = Target::new("o".into(), addr, None, EjectionPolicy::default()).expect("no TLS");
                 if case.ejected {
                     assert!(target.eject(1, SignalKind::Status5xx));
                 }
                 if case.tried {
-                    tried.add(id);
+                    tried.add(&target);
                 }
                 guards.extend((0..case.load).map(|_| target.begin()));
                 OriginView { target: Arc::clone(&target), up: case.up, forced_down: case.forced_down }

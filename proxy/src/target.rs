@@ -19,8 +19,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tidegate_health::id::OriginId;
-
 use crate::clock::now_ms;
 use crate::observe::SignalKind;
 use crate::pool::Pool;
@@ -58,7 +56,6 @@ impl Default for EjectionPolicy {
 /// Make a new one when the address or the TLS settings change: idle connections belong to it.
 #[derive(Debug)]
 pub struct Target {
-    id: OriginId,
     name: Arc<str>,
     addr: SocketAddr,
     tls: Option<TlsClient>,
@@ -82,7 +79,6 @@ impl Target {
     /// # Errors
     /// When the TLS settings cannot work: a certificate that does not parse, an empty trust store, a bad name.
     pub fn new(
-        id: OriginId,
         name: Arc<str>,
         addr: SocketAddr,
         tls: Option<TlsTarget>,
@@ -90,7 +86,6 @@ impl Target {
     ) -> Result<Arc<Self>, TlsError> {
         let tls = tls.map(|tls| TlsClient::new(&tls, addr)).transpose()?;
         Ok(Arc::new(Self {
-            id,
             name,
             addr,
             tls,
@@ -105,13 +100,7 @@ impl Target {
         }))
     }
 
-    /// Its identity in the fleet.
-    #[must_use]
-    pub fn id(&self) -> OriginId {
-        self.id
-    }
-
-    /// Its configured name.
+    /// Its name, unique among the targets of one configuration.
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
         &self.name
@@ -238,8 +227,7 @@ mod tests {
     use super::*;
 
     fn target() -> Arc<Target> {
-        Target::new(OriginId(1), "a".into(), ([127, 0, 0, 1], 1).into(), None, EjectionPolicy::default())
-            .expect("no TLS")
+        Target::new("a".into(), ([127, 0, 0, 1], 1).into(), None, EjectionPolicy::default()).expect("no TLS")
     }
 
     #[test]

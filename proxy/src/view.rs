@@ -176,7 +176,6 @@ mod tests {
     use super::*;
     use crate::budget::BudgetPolicy;
     use crate::target::EjectionPolicy;
-    use tidegate_health::id::OriginId;
 
     fn service(name: &str, hosts: &[&str]) -> ServiceView {
         ServiceView {
@@ -229,7 +228,6 @@ mod tests {
         let origins = (0..count)
             .map(|n| OriginView {
                 target: Target::new(
-                    OriginId(n),
                     n.to_string().into(),
                     ([127, 0, 0, 1], 1).into(),
                     None,

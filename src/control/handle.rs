@@ -1,7 +1,7 @@
 //! How the rest of the daemon speaks to the control task.
 
 use tidegate_health::explain::Explanation;
-use tidegate_health::id::{GroupId, OriginId};
+use tidegate_health::id::{GroupId, Name};
 use tidegate_health::order::{Done, Order, Refusal};
 use tidegate_health::status::Status;
 use tokio::sync::{mpsc, oneshot};
@@ -12,7 +12,8 @@ pub enum Message {
     Order(Box<Order>, oneshot::Sender<Result<Done, Refusal>>),
     Status(oneshot::Sender<Status>),
     Explain(GroupId, oneshot::Sender<Explanation>),
-    Ejected(OriginId),
+    /// By name: a message may be older than the present numbers.
+    Ejected(Name),
     Alive(oneshot::Sender<()>),
 }
 
@@ -48,7 +49,7 @@ impl Handle {
     }
 
     /// Passes on that live traffic ejected an origin. Never waits: where the queue is full, the probes will tell.
-    pub fn ejected(&self, origin: OriginId) {
+    pub fn ejected(&self, origin: Name) {
         let _ = self.messages.try_send(Message::Ejected(origin));
     }
 

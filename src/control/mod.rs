@@ -149,7 +149,12 @@ impl Control {
             Message::Explain(group, answer) => {
                 let _ = answer.send(explain(&self.fleet, &self.state, group, self.clock.now()));
             }
-            Message::Ejected(origin) => self.feed(Input::Ejected { origin }),
+            Message::Ejected(name) => {
+                // One that is gone meanwhile needs no probe.
+                if let Some(origin) = self.fleet.origin_named(&name) {
+                    self.feed(Input::Ejected { origin });
+                }
+            }
             Message::Alive(answer) => {
                 let _ = answer.send(());
             }

@@ -129,7 +129,7 @@ fn target(config: &Config, id: OriginId, bundles: &mut Bundles) -> Result<Arc<Ta
         Scheme::Http | Scheme::Tcp => None,
     };
     let policy = ejection(config.services[origin.service.index()].ejection);
-    Target::new(id, origin.name.clone(), endpoint.addr, tls, policy).map_err(Fault::origin)
+    Target::new(origin.name.clone(), endpoint.addr, tls, policy).map_err(Fault::origin)
 }
 
 fn tls_target(tls: &Tls, bundles: &mut Bundles) -> Result<TlsTarget, Fault> {

@@ -134,7 +134,7 @@ impl<'a> Course<'a> {
     fn pick(&mut self, site: &SiteView) -> Option<Arc<Target>> {
         let index = pick(site, &self.tried, now_ms(), |n| fastrand::usize(..n))?;
         let target = Arc::clone(&site.origins[index].target);
-        self.tried.add(target.id());
+        self.tried.add(&target);
         Some(target)
     }
 

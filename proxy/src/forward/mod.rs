@@ -254,9 +254,9 @@ impl Request<'_> {
     pub(crate) fn note_failure(&self, site: &SiteView, target: &Target, fault: Fault) {
         if let Some(kind) = fault.signal() {
             let ejected = site.note_failure(target, kind);
-            self.shared.signals.signal(Signal { origin: target.id(), kind, ejected });
+            self.shared.signals.signal(Signal { origin: Arc::clone(target.name()), kind, ejected });
             if ejected {
-                self.shared.observer.ejection(target.id());
+                self.shared.observer.ejection(&self.service.name, &site.site);
                 tracing::info!(origin = %target.name(), site = %site.site, kind = kind.as_str(), "origin ejected");
             }
         }

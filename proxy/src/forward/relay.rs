@@ -65,9 +65,9 @@ fn note_status(request: &Request<'_>, target: &Target, course: &Course<'_>, code
     }
     let kind = SignalKind::Status5xx;
     let ejected = course.site.note_failure(target, kind);
-    request.shared.signals.signal(Signal { origin: target.id(), kind, ejected });
+    request.shared.signals.signal(Signal { origin: Arc::clone(target.name()), kind, ejected });
     if ejected {
-        request.shared.observer.ejection(target.id());
+        request.shared.observer.ejection(&request.service.name, &course.site.site);
     }
 }
 

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tidegate_health::id::OriginId;
 use tidegate_proxy::{
     BudgetPolicy, EjectionPolicy, Finished, Limits, Observer, OriginView, Phase, RetryBudget, RetryReason,
     ServiceSettings, ServiceView, Shared, Signal, Signals, SiteView, Spill, Target, View, serve,
@@ -331,8 +330,8 @@ impl Observer for Told {
 
 pub(crate) fn target(addr: SocketAddr) -> Arc<Target> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let id = OriginId(NEXT.fetch_add(1, Ordering::SeqCst));
-    Target::new(id, format!("o{}", id.0).into(), addr, None, EjectionPolicy::default()).unwrap()
+    let number = NEXT.fetch_add(1, Ordering::SeqCst);
+    Target::new(format!("o{number}").into(), addr, None, EjectionPolicy::default()).unwrap()
 }
 
 pub(crate) fn site(name: &str, targets: &[&Arc<Target>]) -> SiteView {

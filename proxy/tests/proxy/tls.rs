@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tidegate_health::id::OriginId;
 use tidegate_proxy::{EjectionPolicy, SignalKind, Target, TlsError, TlsTarget, Verify};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -57,7 +56,7 @@ async fn tls_origin(names: &[&str]) -> (SocketAddr, CertificateDer<'static>) {
 
 fn tls_target(addr: SocketAddr, sni: Option<&str>, verify: Verify) -> Result<Arc<Target>, TlsError> {
     let tls = TlsTarget { sni: sni.map(Into::into), verify };
-    Target::new(OriginId(9000), "tls".into(), addr, Some(tls), EjectionPolicy::default())
+    Target::new("tls".into(), addr, Some(tls), EjectionPolicy::default())
 }
 
 async fn edge_to(target: &Arc<Target>) -> Edge {
