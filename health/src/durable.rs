@@ -107,6 +107,12 @@ impl Durable {
         self.decision.as_ref().map_or(0, |decision| decision.epoch)
     }
 
+    /// Where the group lives; none before the first decision.
+    #[must_use]
+    pub fn site(&self) -> Option<&Name> {
+        self.decision.as_ref().map(|decision| &decision.site)
+    }
+
     /// Automatic switches no longer ago than `window`.
     #[must_use]
     pub fn automatic_within(&self, window: Duration, now: Wall) -> usize {

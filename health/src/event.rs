@@ -54,6 +54,8 @@ pub enum EventKind {
     NotStored,
     /// An order was refused.
     Refused,
+    /// A new configuration took the place of the old one.
+    Reloaded,
 }
 
 impl EventKind {
@@ -74,6 +76,7 @@ impl EventKind {
             Self::Stalled => "stalled",
             Self::NotStored => "not-stored",
             Self::Refused => "refused",
+            Self::Reloaded => "reloaded",
         }
     }
 }

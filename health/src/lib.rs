@@ -14,6 +14,7 @@ pub mod hysteresis;
 pub mod id;
 pub mod order;
 mod proof;
+pub mod refit;
 pub mod state;
 pub mod status;
 pub mod step;

@@ -13,7 +13,8 @@ use crate::id::{GroupId, Name, OriginId, SiteId};
 use crate::step::Pace;
 use crate::time::{Mono, Now, Wall};
 
-/// The state of the core. Made once per fleet, changed only by [`step`](crate::step::step).
+/// The state of the core. Made once per fleet, changed only by [`step`](crate::step::step), carried to another fleet by
+/// [`refit`](Self::refit).
 #[derive(Clone, Debug)]
 pub struct State {
     pub origins: Vec<OriginState>,
@@ -31,6 +32,16 @@ pub struct State {
     /// [`Fleet::stall_max`], which looks at every origin and is asked for with every input.
     pub(crate) stall_max: Duration,
     pub(crate) tickets: u64,
+    /// Groups that the store knows and the fleet does not: they may come back.
+    pub(crate) retired: BTreeMap<Name, Retired>,
+}
+
+/// What outlives a group that no configuration names at present.
+#[derive(Clone, Debug)]
+pub(crate) struct Retired {
+    pub(crate) durable: Durable,
+    /// The highest epoch that was ever handed to the store.
+    pub(crate) epoch_max: u64,
 }
 
 /// What is known of one origin.
@@ -147,6 +158,7 @@ impl State {
             last: now,
             stall_max: fleet.stall_max(),
             tickets: 0,
+            retired: retired(fleet, stored),
         };
         for group in fleet.group_ids() {
             state.weigh(fleet, group, now);
@@ -187,7 +199,17 @@ impl State {
     }
 }
 
+fn retired(fleet: &Fleet, stored: &BTreeMap<Name, Durable>) -> BTreeMap<Name, Retired> {
+    let absent = stored.iter().filter(|(name, _)| fleet.group_named(name).is_none());
+    let retired = |durable: &Durable| Retired { durable: durable.clone(), epoch_max: durable.epoch() };
+    absent.map(|(name, durable)| (name.clone(), retired(durable))).collect()
+}
+
 impl OriginState {
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.real() == Health::Unknown
+    }
+
     /// What the probes say.
     #[must_use]
     pub fn real(&self) -> Health {
@@ -208,7 +230,7 @@ impl OriginState {
 }
 
 impl GroupState {
-    fn new(fleet: &Fleet, group: &Group, stored: Option<&Durable>) -> Result<Self, LostSite> {
+    pub(crate) fn new(fleet: &Fleet, group: &Group, stored: Option<&Durable>) -> Result<Self, LostSite> {
         let durable = stored.cloned().unwrap_or_default();
         let active = match &durable.decision {
             None => None,

@@ -300,7 +300,7 @@ fn learn(fleet: &Fleet, state: &mut State, fact: Fact, now: Now, effects: &mut V
     effects.push(Effect::Publish);
 }
 
-fn repace(fleet: &Fleet, state: &mut State, group: GroupId, effects: &mut Vec<Effect>) {
+pub(crate) fn repace(fleet: &Fleet, state: &mut State, group: GroupId, effects: &mut Vec<Effect>) {
     for service in &fleet.group(group).services {
         for origin in fleet.service(*service).origins.values().flatten() {
             pace(fleet, state, *origin, effects);

@@ -1,4 +1,4 @@
-//! Random fleets, outages, flaps, stalls, store failures, restarts and orders, with rules that must hold at every step.
+//! Random fleets, outages, flaps, stalls, store failures, restarts, reloads and orders, with rules that must hold at every step.
 //!
 //! A run is a function of its seed. A failure prints the seed; `TIDEGATE_SEED=n cargo test --test simulation` plays
 //! that one run alone, and `TIDEGATE_SEEDS=n` plays another number of them.
@@ -16,7 +16,7 @@ use tidegate_health::event::{Event, EventKind};
 use tidegate_health::fit::Fitness;
 use tidegate_health::fleet::{Data, Failback, FirstStart, Fleet, Mode, SwitchLimit};
 use tidegate_health::hysteresis::Health;
-use tidegate_health::id::{GroupId, SiteId};
+use tidegate_health::id::{GroupId, OriginId, ServiceId, SiteId};
 use tidegate_health::order::{Rule, Verb};
 use tidegate_health::state::{Isolation, State, Verdict};
 use tidegate_health::step::{Effect, Fact};
@@ -72,6 +72,8 @@ struct Met {
     not_stored: usize,
     stalls: usize,
     restarts: usize,
+    reloads: usize,
+    refused_reloads: usize,
 }
 
 impl Met {
@@ -83,22 +85,34 @@ impl Met {
         self.not_stored += new.not_stored;
         self.stalls += new.stalls;
         self.restarts += new.restarts;
+        self.reloads += new.reloads;
+        self.refused_reloads += new.refused_reloads;
     }
 
     fn enough(&self) -> bool {
         let counts =
             [self.failovers, self.failbacks, self.freezes, self.proposals, self.not_stored, self.stalls];
-        counts.into_iter().chain([self.restarts]).all(|count| count >= 100)
+        counts
+            .into_iter()
+            .chain([self.restarts, self.reloads, self.refused_reloads])
+            .all(|count| count >= 100)
     }
 }
 
 fn play(seed: u64) -> Met {
     let mut rng = Rng::with_seed(seed);
-    let mut world = World::new(random_fleet(&mut rng));
+    let whole = random_fleet(&mut rng);
+    let mut world = World::new(whole.clone());
     world.tick = ms(500);
     world.watch = Some(hold);
     let mut met = Met::default();
     for _ in 0..TURNS {
+        if rng.u8(..12) == 0 {
+            match reload(&mut rng, &mut world, &whole) {
+                true => met.reloads += 1,
+                false => met.refused_reloads += 1,
+            }
+        }
         met.restarts += usize::from(turn(&mut rng, &mut world));
         world.run(ms(rng.u64(0..5_000)));
     }
@@ -197,6 +211,77 @@ fn turn(rng: &mut Rng, world: &mut World) -> bool {
         }
     }
     false
+}
+
+/// Another configuration, of what `whole` has: parts leave and come back, and everything gets other numbers. Returns
+/// whether it was taken.
+fn reload(rng: &mut Rng, world: &mut World, whole: &Fleet) -> bool {
+    let new = part(rng, whole);
+    let kept: Vec<_> = new
+        .origins
+        .iter()
+        .map(|origin| world.fleet.origin_named(&origin.name).filter(|_| rng.u8(..8) > 0))
+        .collect();
+    let before = (world.state.groups.len(), world.generations);
+    match world.reload(new, &kept) {
+        Ok(()) => true,
+        Err(misfits) => {
+            assert!(!misfits.is_empty(), "refused without a reason");
+            assert_eq!(
+                before,
+                (world.state.groups.len(), world.generations),
+                "refused, but something changed"
+            );
+            false
+        }
+    }
+}
+
+/// A fleet of some of the sites, groups and origins of `whole`, in an order by chance.
+fn part(rng: &mut Rng, whole: &Fleet) -> Fleet {
+    let mut fleet = Fleet { first_start: whole.first_start, ..Fleet::default() };
+    let mut sites = whole.sites.clone();
+    rng.shuffle(&mut sites);
+    sites.truncate(if rng.u8(..3) == 0 { rng.usize(1..=sites.len()) } else { sites.len() });
+    fleet.sites = sites;
+    let mut groups: Vec<_> = whole.groups.iter().collect();
+    rng.shuffle(&mut groups);
+    groups.truncate(if rng.u8(..3) == 0 { rng.usize(1..=groups.len()) } else { groups.len() });
+    for was in groups {
+        let id = GroupId(u16::try_from(fleet.groups.len()).expect("few groups"));
+        let mut group = was.clone();
+        let named = |site: &SiteId| fleet.site_named(&whole.site(*site).name);
+        group.sites = was.sites.iter().filter_map(named).collect();
+        rng.shuffle(&mut group.sites);
+        group.failover_after = ms(rng.u64(0..3_000));
+        group.services.clear();
+        for service in &was.services {
+            let mut service = whole.service(*service).clone();
+            let service_id = ServiceId(u16::try_from(fleet.services.len()).expect("few services"));
+            group.services.push(service_id);
+            service.group = id;
+            let old = std::mem::take(&mut service.origins);
+            for site in &group.sites {
+                let origins = old.iter().filter(|(at, _)| whole.site(**at).name == fleet.site(*site).name);
+                let mut origins: Vec<_> = origins.flat_map(|(_, ids)| ids).collect();
+                rng.shuffle(&mut origins);
+                origins.truncate(rng.usize(1..=origins.len()));
+                for origin in origins {
+                    let mut origin = whole.origin(*origin).clone();
+                    (origin.service, origin.site) = (service_id, *site);
+                    if rng.u8(..6) == 0 {
+                        origin.thresholds.fall = rng.u32(1..=3);
+                    }
+                    let origin_id = OriginId(u32::try_from(fleet.origins.len()).expect("few origins"));
+                    service.origins.entry(*site).or_default().push(origin_id);
+                    fleet.origins.push(origin);
+                }
+            }
+            fleet.services.push(service);
+        }
+        fleet.groups.push(group);
+    }
+    fleet
 }
 
 fn random_fact(rng: &mut Rng, group: GroupId, site: SiteId) -> Fact {
@@ -305,11 +390,12 @@ fn moves_by_itself(fleet: &Fleet, state: &State, id: GroupId, current: &Durable,
 
 /// What must hold for the history of a run.
 fn history_holds(world: &World) {
-    for group in &world.fleet.groups {
+    let groups: BTreeSet<_> = world.history.iter().filter_map(|(_, event)| event.group.clone()).collect();
+    for group in groups {
         let moves = world
             .history
             .iter()
-            .filter(|(_, event)| event.group.as_ref() == Some(&group.name) && event.to.is_some());
+            .filter(|(_, event)| event.group.as_ref() == Some(&group) && event.to.is_some());
         let epochs: Vec<_> = moves.map(|(_, event)| event.epoch.expect("a move has an epoch")).collect();
         assert!(epochs.is_sorted_by(|a, b| a < b), "epochs repeat or shrink: {epochs:?}\n{}", world.told());
     }

@@ -272,6 +272,7 @@ fn tell(event: &Event) {
         | EventKind::Failback
         | EventKind::Acknowledged
         | EventKind::Unfrozen
-        | EventKind::Recovered => tell!(Level::INFO),
+        | EventKind::Recovered
+        | EventKind::Reloaded => tell!(Level::INFO),
     }
 }

@@ -39,7 +39,8 @@ fn ring(kind: EventKind) -> (Ring, u64) {
         | EventKind::Failback
         | EventKind::Acknowledged
         | EventKind::Frozen
-        | EventKind::Unfrozen => (HISTORY, 10_000),
+        | EventKind::Unfrozen
+        | EventKind::Reloaded => (HISTORY, 10_000),
         EventKind::Proposed
         | EventKind::Unfit
         | EventKind::FailStatic

@@ -10,5 +10,6 @@ mod failback;
 mod failover;
 mod frozen;
 mod orders;
+mod reload;
 mod stall;
 mod start;

@@ -21,6 +21,7 @@ use tidegate_health::explain::{Explanation, explain};
 use tidegate_health::fleet::Fleet;
 use tidegate_health::id::{GroupId, Name, OriginId, SiteId};
 use tidegate_health::order::{Done, Order, Refusal, Rule, Verb};
+use tidegate_health::refit::Misfit;
 use tidegate_health::state::State;
 use tidegate_health::step::{Effect, Fact, Input, step};
 use tidegate_health::time::{Mono, Now, Wall};
@@ -81,7 +82,7 @@ pub(crate) struct World {
     orders: u64,
     pub(crate) watch: Option<Watch>,
     /// Every decision handed to the store: process, group and epoch, and site.
-    pub(crate) persisted: Vec<((Duration, GroupId), u64, Option<Name>)>,
+    pub(crate) persisted: Vec<((Duration, Name), u64, Option<Name>)>,
 }
 
 impl World {
@@ -135,6 +136,37 @@ impl World {
         self.probes.restart(self.at);
         self.next_tick = self.at;
         self.see();
+    }
+
+    /// Another configuration takes the place of the present one, or is refused.
+    pub(crate) fn reload(&mut self, new: Fleet, kept: &[Option<OriginId>]) -> Result<(), Vec<Misfit>> {
+        let now = self.now();
+        let (state, effects) = self.state.refit(&self.fleet, &new, kept, now)?;
+        assert!(self.writes.is_empty(), "a reload overtook a write");
+        let quiet = |effect: &Effect| matches!(effect, Effect::Pace(..) | Effect::Publish);
+        assert!(effects.iter().all(quiet), "a reload decided something: {effects:?}");
+        let probes = std::mem::replace(&mut self.probes, Probes::new(&new));
+        self.probes = probes.refit(&new, kept, self.at);
+        let old = std::mem::replace(&mut self.fleet, new);
+        let old_visible = std::mem::replace(&mut self.visible, vec![(None, 0); self.fleet.groups.len()]);
+        self.state = state;
+        if let Some(watch) = self.watch {
+            watch(&self.fleet, false, &effects, &self.state, now);
+        }
+        for effect in &effects {
+            self.perform(effect);
+        }
+        for (group, (site, epoch)) in old.groups.iter().zip(old_visible) {
+            let Some(id) = self.fleet.group_named(&group.name) else { continue };
+            let (now_at, now_epoch) = self.visible[id.index()];
+            assert_eq!(
+                (site.map(|site| &old.site(site).name), epoch),
+                (now_at.map(|site| &self.fleet.site(site).name), now_epoch),
+                "a reload moved `{}`",
+                group.name
+            );
+        }
+        Ok(())
     }
 
     pub(crate) fn now(&self) -> Now {
@@ -231,7 +263,8 @@ impl World {
                 let (durable, event) = (change.0.clone(), change.1.clone());
                 if durable.epoch() > self.state.group(group).durable.epoch() {
                     let site = durable.decision.as_ref().map(|decision| decision.site.clone());
-                    self.persisted.push(((self.boot, group), durable.epoch(), site));
+                    let name = self.fleet.group(group).name.clone();
+                    self.persisted.push(((self.boot, name), durable.epoch(), site));
                 }
                 if let Store::Fails(detail) = self.store {
                     return Some(Input::NotStored { group, ticket, detail: detail.into() });

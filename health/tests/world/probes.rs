@@ -48,6 +48,19 @@ impl Probes {
         Self { probes: probes.collect() }
     }
 
+    /// Probes of another fleet: those that are kept go on, the others begin.
+    pub(crate) fn refit(self, fleet: &Fleet, kept: &[Option<OriginId>], at: Duration) -> Self {
+        let mut new = Self::new(fleet);
+        let mut old: Vec<_> = self.probes.into_iter().map(Some).collect();
+        for (probe, was) in new.probes.iter_mut().zip(kept) {
+            match was.and_then(|was| old[was.index()].take()) {
+                Some(same) => *probe = Probe { intervals: probe.intervals, ..same },
+                None => probe.next = at,
+            }
+        }
+        new
+    }
+
     pub(crate) fn script(&mut self, origin: OriginId, script: impl Fn(Duration) -> bool + 'static) {
         self.probes[origin.index()].script = Box::new(script);
     }
