@@ -65,13 +65,13 @@ pub(crate) struct Begun {
 
 /// How a request ended.
 pub(crate) struct Outcome {
-    code: u16,
-    site: Option<Arc<str>>,
-    spilled: bool,
-    origin: Option<Arc<Target>>,
-    tries: u32,
-    connect: Option<Duration>,
-    first_byte: Option<Duration>,
+    pub(crate) code: u16,
+    pub(crate) site: Option<Arc<str>>,
+    pub(crate) spilled: bool,
+    pub(crate) origin: Option<Arc<Target>>,
+    pub(crate) tries: u32,
+    pub(crate) connect: Option<Duration>,
+    pub(crate) first_byte: Option<Duration>,
     pub(crate) fault: Option<&'static str>,
     /// The client's connection is in a state that can carry another request, or at least be closed politely.
     pub(crate) intact: bool,
