@@ -43,7 +43,7 @@ pub struct Certificate {
     pub cert: PathBuf,
     /// PEM.
     pub key: PathBuf,
-    /// Server names it is for, each in one certificate only; empty means the DNS names in the certificate. A wildcard
+    /// Server names it is for, each once; empty means the DNS names in the certificate. A wildcard
     /// stands for one label here (RFC 6125, section 6.4.3).
     pub names: Vec<HostPattern>,
     /// Where the configuration names it, for what is found once its files are read.
@@ -64,13 +64,13 @@ pub struct ClientAddress {
 pub struct Limits {
     /// Client connections in total.
     pub connections_max: u32,
-    /// Client connections of one address; none is no bound.
+    /// Client connections of one IPv4 address or one IPv6 /64; none is no bound.
     pub connections_per_address_max: Option<u32>,
     /// Requests on one connection, after which it is closed.
     pub requests_per_connection_max: u32,
-    /// From a connection's first byte to the end of its TLS handshake, a PROXY header included.
+    /// A TLS handshake as a whole.
     pub handshake_timeout: Duration,
-    /// From a connection's first byte to the end of a request header.
+    /// From a request's first byte to the end of its header; a PROXY header has as long.
     pub header_timeout: Duration,
     /// Bytes of one request header.
     pub header_bytes_max: u32,
@@ -78,7 +78,7 @@ pub struct Limits {
     pub headers_max: u32,
     /// Bytes of one request body; none is no bound.
     pub body_bytes_max: Option<u64>,
-    /// A request's body must be whole within this and one second for each `body_rate_min` bytes received.
+    /// How long to wait for a request's body: this, and a second for each `body_rate_min` bytes received.
     pub body_timeout: Duration,
     /// Bytes per second, at least one.
     pub body_rate_min: u32,

@@ -1,6 +1,5 @@
 //! How clients reach the edge: listeners, certificates, trusted networks, limits.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -32,10 +31,9 @@ pub(super) fn listen(source: &Source<'_>, spec: &RootSpec, state_dir: &Path) -> 
 }
 
 pub(super) fn certificates(source: &Source<'_>, spec: &RootSpec) -> Vec<Certificate> {
-    let mut taken = HashMap::new();
     let listed = spec.certificates.iter().flat_map(|at| &at.value);
     let lowered = listed.filter_map(|at| {
-        let names = names(source, &at.value, &mut taken);
+        let names = names(source, &at.value);
         let (cert, key) = (at.value.cert.as_ref()?.value.clone(), at.value.key.as_ref()?.value.clone());
         Some(Certificate { cert, key, names, declared: at.place.clone() })
     });
@@ -91,13 +89,9 @@ pub(super) fn limits(spec: &RootSpec) -> Limits {
     }
 }
 
-/// A certificate's names in one form, held against those of the certificates before.
-fn names<'s>(
-    source: &Source<'_>,
-    spec: &'s CertificateSpec,
-    taken: &mut HashMap<HostPattern, &'s Path>,
-) -> Vec<HostPattern> {
-    let (Some(listed), Some(cert)) = (spec.names.as_ref(), spec.cert.as_ref()) else {
+/// A certificate's names in one form. Two certificates may have the same name: one for each kind of key.
+fn names(source: &Source<'_>, spec: &CertificateSpec) -> Vec<HostPattern> {
+    let Some(listed) = spec.names.as_ref() else {
         return Vec::new();
     };
     if listed.value.is_empty() && !source.failed_below(&listed.place.path) {
@@ -110,10 +104,10 @@ fn names<'s>(
     let mut names = Vec::with_capacity(listed.value.len());
     for name in &listed.value {
         match host_pattern(&name.value) {
-            Ok(pattern) => match taken.insert(pattern.clone(), &cert.value) {
-                None => names.push(pattern),
-                Some(_) => source.error(&name.place, format!("`{}` is listed twice", name.value)),
-            },
+            Ok(pattern) if names.contains(&pattern) => {
+                source.error(&name.place, format!("`{}` is listed twice", name.value));
+            }
+            Ok(pattern) => names.push(pattern),
             Err(fault) => source.error(&name.place, fault),
         }
     }
