@@ -136,9 +136,41 @@ fn assert_promises(config: &Config) {
         assert!(thresholds.fall >= 1 && thresholds.rise >= 1 && !thresholds.timeout.is_zero());
         assert!(!thresholds.fast_interval.is_zero() && thresholds.fast_interval <= thresholds.interval);
     }
+    assert_front(config);
     for steer in config.zones.iter().flat_map(|zone| &zone.steer) {
         let group = fleet.group(steer.group);
         assert!(group.sites.iter().all(|&site| !fleet.site(site).front_door.is_empty()));
+    }
+}
+
+/// What the listeners take for granted.
+fn assert_front(config: &Config) {
+    let (listen, limits) = (&config.listen, &config.limits);
+    let needs_certificate = !listen.https.is_empty() || !listen.dot.is_empty();
+    assert!(!needs_certificate || !config.certificates.is_empty());
+    assert!(!listen.https.is_empty() || config.services.iter().all(|service| !service.redirect_https));
+    assert!(limits.connections_max >= 1 && limits.connections_per_address_max != Some(0));
+    assert!(limits.requests_per_connection_max >= 1 && limits.http2_streams_max >= 1);
+    assert!(limits.body_rate_min >= 1 && limits.header_bytes_max >= 1024 && limits.headers_max >= 1);
+    let times = [
+        limits.handshake_timeout,
+        limits.header_timeout,
+        limits.body_timeout,
+        limits.body_idle_timeout,
+        limits.write_timeout,
+        limits.idle_timeout,
+    ];
+    assert!(times.iter().all(|time| !time.is_zero()));
+    assert!(
+        config
+            .services
+            .iter()
+            .filter_map(|service| service.hsts)
+            .all(|hsts| hsts.max_age.subsec_nanos() == 0)
+    );
+    let trusted = &config.client_address;
+    for network in trusted.proxy_protocol_from.iter().chain(&trusted.forwarded_for_from) {
+        assert!(network.contains(network.address()));
     }
 }
 
