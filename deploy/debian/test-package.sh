@@ -1,0 +1,212 @@
+#!/usr/bin/env bash
+# Installs the package in a fresh minimal Debian, lives with it, and removes it: what a person does in the first hour
+# and on the last day. No systemd runs in there, so the daemon is started as its unit starts it: as the unit's user,
+# with the unit's capabilities, in a network of its own.
+#
+# usage: deploy/debian/test-package.sh [FILE.deb]     as root; the newest of target/debian by default
+set -euo pipefail
+
+suite=bookworm
+# Outside the checkout, so that a fresh one need not load it again.
+cache="${TIDEGATE_CACHE:-$HOME/.cache/tidegate}"
+here="$(cd "$(dirname "$0")" && pwd)"
+unit="$here/../systemd/tidegate.service"
+time_max=600
+
+fail() { echo "test-package: $*" >&2; exit 1; }
+
+# A minimal Debian with what the package depends on, made once a month.
+base() {
+  local tarball="$cache/$suite-minimal.tar" new
+  if [ -z "$(find "$tarball" -mtime -30 2>/dev/null)" ]; then
+    mkdir -p "$cache"
+    new="$(mktemp -d)"
+    trap 'rm -rf "$new"' RETURN
+    debootstrap --variant=minbase --include=systemd-standalone-sysusers,logrotate "$suite" "$new/root" >"$new/log" 2>&1 ||
+      { tail -n 20 "$new/log" >&2; fail "debootstrap failed"; }
+    rm -rf "$new"/root/var/cache/apt/archives/*.deb "$new"/root/var/lib/apt/lists/*
+    tar -C "$new/root" -cf "$tarball.new" . && mv "$tarball.new" "$tarball"
+  fi
+  echo "$tarball"
+}
+
+if [ "${1:-}" != inside ]; then
+  [ "$(id -u)" -eq 0 ] || fail "needs root, for a chroot and a network of its own; run it with sudo"
+  deb="${1:-$(ls -t "$here"/../../target/debian/*.deb 2>/dev/null | head -n 1)}"
+  [ -f "$deb" ] || fail "there is no package; make one with: make package"
+  tarball="$(base)"
+  work="$(mktemp -d)"
+  trap 'rm -rf --one-file-system "$work"' EXIT
+  mkdir "$work/root"
+  tar -C "$work/root" -xf "$tarball"
+  cp "$deb" "$work/root/tmp/first.deb"
+  # Everything that is started or mounted in there ends with it.
+  timeout "$time_max" unshare --net --mount --pid --mount-proc --fork --kill-child -- bash "$0" inside "$work"
+  exit
+fi
+
+work="$2"
+root="$work/root"
+in_root() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C DEBIAN_FRONTEND=noninteractive "$@"; }
+step() { echo "-- $*"; }
+
+# Waits for a command to succeed.
+eventually() {
+  local what="$1" deadline=$((SECONDS + 60))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    [ "$SECONDS" -lt "$deadline" ] || { cat "$work/daemon.log" >&2; fail "waited in vain until $what"; }
+    sleep 0.1
+  done
+}
+
+# Every name, with its kind, owner and mode; users and groups; but not what dpkg writes down for itself.
+inventory() {
+  (cd "$root" && find . -xdev \( -path ./proc -o -path ./tmp -o -path './var/lib/dpkg/*-old' -o -name '*-' \
+    -o -path ./var/log/dpkg.log -o -path ./var/lib/dpkg/lock -o -path ./var/lib/dpkg/triggers \) -prune \
+    -o -printf '%p %y %U:%G %m\n' | sort)
+  sort "$root/etc/passwd" "$root/etc/group" "$root/etc/shadow" "$root/etc/gshadow"
+}
+
+# What the unit gives to the program.
+of_unit() { sed -n "s/^$1=//p" "$unit"; }
+capabilities="$(of_unit AmbientCapabilities | sed 's/CAP_/+/g' | tr 'A-Z ' 'a-z,')"
+
+daemon() { # [WRAPPER...] -- CAPABILITIES
+  local wrapper=()
+  while [ "$1" != -- ]; do wrapper+=("$1"); shift; done
+  "${wrapper[@]}" chroot "$root" setpriv --reuid="$(of_unit User)" --regid="$(of_unit Group)" --init-groups \
+    --bounding-set="-all$2" --inh-caps="-all$2" --ambient-caps="-all$2" --no-new-privs \
+    env -i PATH=/usr/bin:/bin /usr/bin/tidegate run --config /etc/tidegate/tidegate.toml
+}
+
+start() {
+  daemon "$@" -- ",$capabilities" >>"$work/daemon.log" 2>&1 &
+  daemon_pid=$!
+}
+
+stop() {
+  # The only one there is: these are the processes of this script alone.
+  kill -TERM "$(pgrep -x tidegate)"
+  wait "$daemon_pid" || fail "the daemon ended badly: $(tail -n 5 "$work/daemon.log")"
+}
+
+ready() { eventually "the daemon is ready" curl -fsS -o "$work/ready" http://127.0.0.1:9090/readyz; }
+site() { curl -fsS --max-time 5 -H 'Host: app.example.com' "http://192.0.2.10/"; }
+door() { dig +short +tries=1 +timeout=2 @192.0.2.10 app.example.com A; }
+expect() { [ "$2" = "$3" ] || fail "$1: '$2' is not '$3'"; }
+at() { [ "$(site)" = "$1" ] && [ "$(door)" = "$2" ]; }
+
+origin() { # NAME ADDRESS
+  mkdir -p "$work/origins/$1"
+  printf '%s' "$1" | tee "$work/origins/$1/index.html" >"$work/origins/$1/health"
+  python3 -m http.server --bind "$2" --directory "$work/origins/$1" 8080 >/dev/null 2>&1 &
+  eventually "origin $1 listens" curl -fsS "http://$2:8080/health"
+}
+
+touch "$work/daemon.log"
+mount -t proc proc "$root/proc"
+ip link set lo up
+ip address add 192.0.2.10/32 dev lo
+sysctl -qw net.ipv4.ip_unprivileged_port_start=1024
+inventory >"$work/before"
+
+step "install"
+in_root dpkg -i /tmp/first.deb >"$work/dpkg.log" 2>&1 || { cat "$work/dpkg.log" >&2; fail "it does not install"; }
+in_root id tidegate >/dev/null || fail "there is no user tidegate"
+for wanted in "/etc/tidegate root:tidegate 750" "/etc/tidegate/tidegate.toml root:tidegate 640" \
+  "/var/lib/tidegate tidegate:tidegate 700" "/var/log/tidegate tidegate:tidegate 750" \
+  "/usr/bin/tidegate root:root 755" "/etc/systemd/system/multi-user.target.wants/tidegate.service root:root 777"; do
+  expect "the file" "$(in_root stat -c '%n %U:%G %a' "${wanted%% *}")" "$wanted"
+done
+for file in man/man1/tidegate.1.gz man/man1/tidegate-explain.1.gz bash-completion/completions/tidegate \
+  zsh/vendor-completions/_tidegate fish/vendor_completions.d/tidegate.fish; do
+  [ -s "$root/usr/share/$file" ] || fail "there is no /usr/share/$file"
+done
+in_root logrotate --debug /etc/logrotate.d/tidegate >"$work/logrotate" 2>&1 || fail "$(cat "$work/logrotate")"
+
+step "as installed it runs and serves nobody"
+in_root tidegate check | grep -q ": ok, 0 warnings" || fail "its own configuration is not well"
+start
+ready
+in_root tidegate status >/dev/null || fail "root cannot ask it for its status"
+[ -z "$(ss -Hltn | grep -v -e 127.0.0.1:9090)" ] || fail "it listens to others: $(ss -Hltn)"
+stop
+
+step "start as its own user on ports 80 and 53"
+cat >>"$root/etc/tidegate/tidegate.toml" <<'END'
+[site.main]
+front_door = ["192.0.2.10"]
+[site.dr]
+front_door = ["203.0.113.10"]
+[group.app]
+sites = ["main", "dr"]
+stateless = true
+failover_after = "500ms"
+[service.web]
+group = "app"
+hosts = ["app.example.com"]
+check = { path = "/health", interval = "500ms", fast_interval = "100ms" }
+origins.main = [{ url = "http://127.0.0.11:8080" }]
+origins.dr = [{ url = "http://127.0.0.12:8080" }]
+[zone."example.com"]
+file = "example.com.zone"
+steer.app = { group = "app", ttl = "30s" }
+END
+sed -i 's|^# http = .*|http = ["192.0.2.10:80"]|; s|^# dns = .*|dns = ["192.0.2.10:53"]|' "$root/etc/tidegate/tidegate.toml"
+printf '@ 60 IN SOA ns1 hostmaster 1 3600 600 86400 60\n@ 60 IN NS ns1\nns1 60 IN A 192.0.2.10\n' >"$root/etc/tidegate/example.com.zone"
+origin main 127.0.0.11
+main_pid=$!
+origin dr 127.0.0.12
+start strace -f -qq -o "$work/trace"
+ready
+eventually "the proxy and DNS answer from the main site" at main 192.0.2.10
+expect "the daemon's user" "$(ps -o user= -C tidegate | sort -u)" "$(in_root id -u tidegate)"
+grep -q '^CapEff:.*0000000000000400$' "/proc/$(pgrep -x tidegate)/status" || fail "it has more than CAP_NET_BIND_SERVICE"
+
+step "fail over"
+kill -KILL "$main_pid"
+wait "$main_pid" 2>/dev/null || true
+eventually "the group has failed over" at dr 203.0.113.10
+in_root tidegate status | grep -q "active at dr" || fail "status: $(in_root tidegate status)"
+in_root tidegate explain app | grep -q "tidegate ack" || fail "explain: $(in_root tidegate explain app)"
+if in_root setpriv --reuid=nobody --clear-groups tidegate status --socket /var/lib/tidegate/tidegate.sock >/dev/null 2>&1; then
+  fail "anybody can reach the control socket"
+fi
+stop
+"$here/../systemd/syscalls.py" "$unit" "$work/trace"
+
+step "without the capability it says what is missing"
+if daemon -- "" >"$work/denied" 2>&1; then fail "it started without the capability"; fi
+grep -q CAP_NET_BIND_SERVICE "$work/denied" || fail "$(cat "$work/denied")"
+
+step "reinstall and upgrade keep configuration and state"
+cp "$root/etc/tidegate/tidegate.toml" "$work/tidegate.toml"
+dpkg-deb -R "$root/tmp/first.deb" "$work/next"
+sed -i 's/^Version: .*/&+next/' "$work/next/DEBIAN/control"
+dpkg-deb --root-owner-group -b "$work/next" "$root/tmp/next.deb" >/dev/null
+for deb in first next; do
+  in_root dpkg --force-confold -i "/tmp/$deb.deb" >"$work/dpkg.log" 2>&1 || fail "$(cat "$work/dpkg.log")"
+  cmp "$work/tidegate.toml" "$root/etc/tidegate/tidegate.toml" || fail "the configuration was changed"
+  start
+  ready
+  eventually "it goes on where it was" at dr 203.0.113.10
+  in_root tidegate history | grep -q failover || fail "the history is lost"
+  stop
+done
+
+step "remove keeps them too"
+in_root dpkg -r tidegate >"$work/dpkg.log" 2>&1 || fail "$(cat "$work/dpkg.log")"
+[ ! -e "$root/usr/bin/tidegate" ] || fail "the program is still there"
+[ -s "$root/var/lib/tidegate/tidegate.redb" ] || fail "the decisions are gone"
+cmp "$work/tidegate.toml" "$root/etc/tidegate/tidegate.toml" || fail "the configuration is gone"
+
+step "purge leaves only the administrator's own files"
+in_root dpkg -P tidegate >"$work/dpkg.log" 2>&1 || fail "$(cat "$work/dpkg.log")"
+expect "what is left in /etc/tidegate" "$(cd "$root/etc/tidegate" && echo * && stat -c %U:%G -- *)" "example.com.zone
+root:root"
+rm -r "$root/etc/tidegate"
+inventory >"$work/after"
+diff "$work/before" "$work/after" || fail "the purge leaves (>) or takes (<) these"
+
+echo "the package installs, serves, fails over, upgrades, and leaves nothing behind"
