@@ -3,8 +3,10 @@
 CARGO ?= cargo
 # Where programs that CI builds for itself go.
 export TIDEGATE_TOOLS ?= $(HOME)/.cache/tidegate/tools
+# What `make package` builds with. `dev` takes what the tests have built: quick, big, and only for tests of the package.
+PACKAGE_PROFILE ?= release
 
-.PHONY: demo test build check lint deny bench bench-peers bench-peers-smoke deps-build deps-test deps-bench
+.PHONY: demo test build check lint deny bench package test-package bench-peers bench-peers-smoke deps-build deps-test deps-bench
 
 demo: deps-build ## build, then watch a failover and the way back on this machine
 	$(CARGO) build --locked --bin tidegate
@@ -15,6 +17,17 @@ test: deps-test ## every test: units, the core in virtual time, and the real dae
 
 build: deps-build
 	$(CARGO) build --release --locked --bin tidegate
+
+package: ## the Debian package, into target/debian
+	deploy/deps.sh package
+	deploy/debian/package.sh $(PACKAGE_PROFILE)
+
+test-package: ## the package of target/debian in a fresh minimal Debian, and its unit; needs root
+	deploy/deps.sh package-test
+	lintian --fail-on error,warning --allow-root target/debian/*.deb
+	deploy/systemd/test-unit.sh
+	deploy/container/test-container.sh
+	deploy/debian/test-package.sh
 
 check: lint deny ## what CI checks beside the tests
 

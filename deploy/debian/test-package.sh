@@ -6,35 +6,18 @@
 # usage: deploy/debian/test-package.sh [FILE.deb]     as root; the newest of target/debian by default
 set -euo pipefail
 
-suite=bookworm
-# Outside the checkout, so that a fresh one need not load it again.
-cache="${TIDEGATE_CACHE:-$HOME/.cache/tidegate}"
 here="$(cd "$(dirname "$0")" && pwd)"
 unit="$here/../systemd/tidegate.service"
 time_max=600
 
 fail() { echo "test-package: $*" >&2; exit 1; }
-
-# A minimal Debian with what the package depends on, made once a month.
-base() {
-  local tarball="$cache/$suite-minimal.tar" new
-  if [ -z "$(find "$tarball" -mtime -30 2>/dev/null)" ]; then
-    mkdir -p "$cache"
-    new="$(mktemp -d)"
-    trap 'rm -rf "$new"' RETURN
-    debootstrap --variant=minbase --include=systemd-standalone-sysusers,logrotate "$suite" "$new/root" >"$new/log" 2>&1 ||
-      { tail -n 20 "$new/log" >&2; fail "debootstrap failed"; }
-    rm -rf "$new"/root/var/cache/apt/archives/*.deb "$new"/root/var/lib/apt/lists/*
-    tar -C "$new/root" -cf "$tarball.new" . && mv "$tarball.new" "$tarball"
-  fi
-  echo "$tarball"
-}
+. "$here/minimal.sh"
 
 if [ "${1:-}" != inside ]; then
   [ "$(id -u)" -eq 0 ] || fail "needs root, for a chroot and a network of its own; run it with sudo"
   deb="${1:-$(ls -t "$here"/../../target/debian/*.deb 2>/dev/null | head -n 1)}"
   [ -f "$deb" ] || fail "there is no package; make one with: make package"
-  tarball="$(base)"
+  tarball="$(minimal_debian)"
   work="$(mktemp -d)"
   trap 'rm -rf --one-file-system "$work"' EXIT
   mkdir "$work/root"
