@@ -1,6 +1,7 @@
 //! What Prometheus scrapes. Every label is bounded by the configuration or by a fixed set.
 
 mod fleet;
+mod questions;
 mod register;
 mod traffic;
 

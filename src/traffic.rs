@@ -71,29 +71,11 @@ impl tidegate_proxy::Observer for Traffic {
 
 impl tidegate_dns::Observer for Traffic {
     fn query(&self, protocol: Protocol, qtype: QtypeLabel, rcode: u8) {
-        self.metrics
-            .traffic
-            .dns_queries
-            .with_label_values(&[protocol.as_str(), qtype.as_str(), rcode_label(rcode)])
-            .inc();
+        self.metrics.traffic.dns_queries.count(protocol, qtype, rcode);
     }
 
     fn dropped(&self, protocol: Protocol, reason: DropReason) {
         self.metrics.traffic.dns_dropped.with_label_values(&[protocol.as_str(), reason.as_str()]).inc();
-    }
-}
-
-/// The names of RFC 1035, section 4.1.1, and of RFC 6891, section 9.
-fn rcode_label(rcode: u8) -> &'static str {
-    match rcode {
-        0 => "NOERROR",
-        1 => "FORMERR",
-        2 => "SERVFAIL",
-        3 => "NXDOMAIN",
-        4 => "NOTIMP",
-        5 => "REFUSED",
-        16 => "BADVERS",
-        _ => "other",
     }
 }
 

@@ -1,6 +1,6 @@
 //! What can be counted, with bounded labels: nothing a stranger sends can make a new time series.
 
-use crate::rr::Rtype;
+use crate::rr::{MNEMONICS, Rtype};
 
 /// How a question came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,6 +21,11 @@ impl Protocol {
     /// All of them, for registering metrics.
     pub const ALL: [Self; 5] = [Self::Udp, Self::Tcp, Self::Tls, Self::Https, Self::Quic];
 
+    /// Its place in [`Protocol::ALL`].
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
     /// A metric label.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -35,19 +40,26 @@ impl Protocol {
 
 /// The type asked for, as a metric label: the mnemonic of a known type, or `other`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct QtypeLabel(&'static str);
+pub struct QtypeLabel(u8);
 
 impl QtypeLabel {
     /// For questions whose type is unknown or could not be read.
-    pub const OTHER: Self = Self("other");
+    pub const OTHER: Self = Self(MNEMONICS.len() as u8);
+    /// How many there are.
+    pub const COUNT: usize = MNEMONICS.len() + 1;
 
     pub(crate) fn new(rtype: Option<Rtype>) -> Self {
-        rtype.and_then(Rtype::mnemonic).map_or(Self::OTHER, Self)
+        rtype.and_then(Rtype::position).map_or(Self::OTHER, Self)
+    }
+
+    /// A number of its own below [`QtypeLabel::COUNT`], so that counters can be kept in a table.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
     }
 
     /// A metric label.
     pub fn as_str(self) -> &'static str {
-        self.0
+        MNEMONICS.get(self.index()).copied().unwrap_or("other")
     }
 }
 

@@ -19,7 +19,14 @@ macro_rules! rtypes {
 
             /// The mnemonic of a known type.
             pub(crate) fn mnemonic(self) -> Option<&'static str> {
-                match self.0 { $($number => Some(stringify!($name)),)* _ => None }
+                self.position().and_then(|position| MNEMONICS.get(usize::from(position)).copied())
+            }
+
+            /// A known type's place in [`MNEMONICS`].
+            pub(crate) fn position(self) -> Option<u8> {
+                #[allow(clippy::upper_case_acronyms)] // as the registry spells them
+                enum Known { $($name),* }
+                match self.0 { $($number => Some(Known::$name as u8),)* _ => None }
             }
 
             fn from_mnemonic(text: &str) -> Option<Self> {
@@ -27,6 +34,9 @@ macro_rules! rtypes {
                 None
             }
         }
+
+        /// Of all known types.
+        pub(crate) const MNEMONICS: &[&str] = &[$(stringify!($name)),*];
     };
 }
 

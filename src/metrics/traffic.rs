@@ -5,6 +5,7 @@ use tidegate_dns::{DropReason, Protocol};
 use tidegate_health::fleet::Fleet;
 use tidegate_proxy::RetryReason;
 
+use super::questions::Questions;
 use super::register::Register;
 
 /// Upper bounds in seconds: from a local origin's answer to a client's patience.
@@ -19,7 +20,7 @@ pub(crate) struct TrafficMetrics {
     pub(crate) connections: IntGauge,
     pub(crate) tunnels: IntGauge,
     pub(crate) accept_failures: IntCounterVec,
-    pub(crate) dns_queries: IntCounterVec,
+    pub(crate) dns_queries: Questions,
     pub(crate) dns_dropped: IntCounterVec,
 }
 
@@ -50,11 +51,7 @@ impl TrafficMetrics {
                 "Times a listener could not accept a connection.",
                 &["listener"],
             )?,
-            dns_queries: new.counters(
-                "dns_queries_total",
-                "Answered DNS queries.",
-                &["protocol", "type", "rcode"],
-            )?,
+            dns_queries: Questions::new(new)?,
             dns_dropped: new.counters(
                 "dns_dropped_total",
                 "DNS packets and connections that got no answer.",
