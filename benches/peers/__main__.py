@@ -4,7 +4,6 @@
 """
 
 import argparse
-import functools
 import os
 import resource
 import signal
@@ -12,16 +11,14 @@ import sys
 import tempfile
 import time
 
-import dns_servers
 import gap
-import http_servers
-import load
 import machine
 import programs
 import report
 import rounds
+import workloads
 from processes import Failed
-from scene import Scene, answers_dns, answers_http
+from scene import Scene
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TARGET = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
@@ -40,7 +37,7 @@ def main():
         versions = programs.versions()
         binary = programs.tidegate(given.binary)
         with tempfile.TemporaryDirectory(prefix="tidegate-peers-") as folder, Scene(folder, cores, binary) as scene:
-            samples, tables, gaps = _measure(scene, given)
+            samples, tables, gaps, unmeasured = _measure(scene, given)
     except (programs.Missing, Failed) as error:
         print(f"peers: {error}", file=sys.stderr)
         return 1
@@ -50,6 +47,7 @@ def main():
         "gap_rate": given.shape.rate,
         "gap_seconds": given.shape.seconds,
         "gap_strike_at": given.shape.strike_at,
+        "not_measured": unmeasured,
     }
     page = report.markdown(facts, versions, how, tables, gaps)
     raw = os.path.join(TARGET, "bench-peers", f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.json")
@@ -84,61 +82,19 @@ def _arguments():
 
 
 def _measure(scene, given):
-    """Samples by workload, the tables made of them, and the gaps."""
+    """Samples by workload, the tables made of them, the gaps, and what could not be measured."""
     samples, tables, gaps = {}, [], []
     scene.start_origin()
-    for workload in _workloads(scene, given.only):
-        found = rounds.alternate(workload, given.rounds, given.seconds, _tell)
-        samples[workload.name] = found
-        tables.append((workload, rounds.compare(workload, found)))
+    listed, unmeasured = workloads.start(scene, given.only)
+    for workload in listed:
+        samples[workload.name] = rounds.alternate(workload, given.rounds, given.seconds, _tell)
+        tables.append((workload, rounds.compare(workload, samples[workload.name])))
     for scenario in given.scenarios if "gap" in given.only else ():
         results = {server: gap.measure(scene, server, scenario, given.shape) for server in gap.SERVERS}
         gaps.append((scenario, results))
         for server, one in results.items():
             _tell(f"gap: {scenario}: {server} failed {one.failed} of {one.sent}, worst {one.worst_ms:.0f} ms")
-    return samples, tables, gaps
-
-
-def _workloads(scene, parts):
-    """Starts the servers that these parts need, checks that they answer right, and lists what is asked of them."""
-    if not {"dns", "http"} & set(parts):
-        return []
-    http_ports = {"http": scene.ports.take(), "https": scene.ports.take()}
-    dns = dns_servers.start(scene, http_ports)
-    http = {"tidegate": (dns["tidegate"][0], http_ports), **http_servers.start(scene)}
-    for name, (process, port) in dns.items():
-        if not all(answers_dns(port, question) for question in (load.HOST, "h1.example.test", "h1000.example.test")):
-            raise Failed(f"{name} answers wrongly; {process.log_tail()}")
-    for name, (process, ports) in http.items():
-        if not (answers_http(ports["http"]) and answers_http(ports["http"], "/16k", b"x" * 16384)):
-            raise Failed(f"{name} answers wrongly; {process.log_tail()}")
-    found = _dns_workloads(scene, dns) if "dns" in parts else []
-    return found + (_http_workloads(scene, http) if "http" in parts else [])
-
-
-def _dns_workloads(scene, servers):
-    def measure(kind, server, seconds):
-        process, port = servers[server]
-        return load.dns(process, port, scene.questions[kind], seconds, scene.cores.clients)
-
-    return [
-        rounds.Workload(f"dns {kind}", what, list(servers), functools.partial(measure, kind))
-        for kind, what in (("static", "A of 1,000 static names"), ("steered", "A of the steered name"))
-    ]
-
-
-def _http_workloads(scene, servers):
-    clients = scene.cores.clients
-
-    def http1(scheme, path, server, seconds):
-        process, ports = servers[server]
-        return load.http1(process, f"{scheme}://127.0.0.1:{ports[scheme]}{path}", seconds, clients)
-
-    listed = (
-        ("http tiny", "HTTP/1.1, 32 byte body", functools.partial(http1, "http", "/")),
-        ("http 16k", "HTTP/1.1, 16 KiB body", functools.partial(http1, "http", "/16k")),
-    )
-    return [rounds.Workload(name, what, list(servers), measure) for name, what, measure in listed]
+    return samples, tables, gaps, unmeasured
 
 
 def _raise_descriptor_limit():

@@ -18,6 +18,8 @@ def markdown(facts, versions, how, tables, gaps):
             parts.append(f"## {title}: CPU time per {unit}\n\n{_cpu_table(own, unit)}")
     if gaps:
         parts.append(f"## When an origin fails\n\n{_gap_text(how)}\n\n{_gap_table(gaps)}")
+    if how["not_measured"]:
+        parts.append("## Not measured\n\n" + "\n".join(f"- {line}" for line in how["not_measured"]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -76,7 +78,7 @@ def _spread(spread):
 
 def _gap_text(how):
     return f"""\
-{how["gap_rate"]} requests/s in an open loop for {how["gap_seconds"]:.0f} s; the first main origin is struck after {how["gap_strike_at"]:.0f} s. Failed: not a 200, or a broken
+{how["gap_rate"]} requests/s in an open loop for {how["gap_seconds"]:g} s; the first main origin is struck after {how["gap_strike_at"]:g} s. Failed: not a 200, or a broken
 connection. Worst: the longest answer of those sent from then on. First from DR, and recovered (when the last request began that failed or
 took over {gap.PROMPT_SECONDS * 1000:.0f} ms): milliseconds after the strike. POSTs that an origin executed twice are counted at the origins."""
 
@@ -89,7 +91,7 @@ def _gap_table(gaps):
     for scenario, results in gaps:
         requests = f"{scenario.method}, spill {scenario.spill}"
         for server, one in results.items():
-            what = f"{scenario.strike} | {requests} | {scenario.mains}" if server == "tidegate" else " | | "
+            what = f"{scenario.strike} | {requests} | {scenario.mains}" if server == "tidegate" else " |  | "
             dr = "never" if one.first_dr_ms is None else f"{one.first_dr_ms:.0f}"
             failed = _failed(one)
             lines.append(
