@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
-use crate::Shared;
-use crate::connection;
+use crate::front::{self, Front};
+use crate::observe::RefusedFor;
+use crate::{Shared, connection};
 
 /// What the listeners are asked to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,7 +52,12 @@ pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
 /// Serves one listener until it is asked to drain or stop, and returns when its last connection has ended.
 ///
 /// The deadline of a drain is the caller's: it sends [`Phase::Stop`]. A dropped sender counts as that.
-pub async fn serve(listener: TcpListener, shared: Arc<Shared>, mut phase: watch::Receiver<Phase>) {
+pub async fn serve(
+    listener: TcpListener,
+    front: Front,
+    shared: Arc<Shared>,
+    mut phase: watch::Receiver<Phase>,
+) {
     // Every connection holds a sender; the receiver ends when the last one is dropped.
     let (alive, mut ended) = mpsc::channel::<()>(1);
     let mut pause = ACCEPT_PAUSE_MIN;
@@ -59,17 +65,23 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>, mut phase: watch:
         let accepted = tokio::select! {
             biased;
             () = leaves_running(&mut phase) => break,
-            accepted = accept_one(&listener, &shared) => accepted,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((tcp, peer, permit)) => {
+            Ok((tcp, socket)) => {
                 pause = ACCEPT_PAUSE_MIN;
-                let (shared, phase, alive) = (Arc::clone(&shared), phase.clone(), alive.clone());
+                let settings = shared.settings();
+                let Some(place) = shared.admission.enter(settings.limits.connections_max) else {
+                    front::turn_away(&shared, &front, &tcp, RefusedFor::Total);
+                    continue;
+                };
+                let (shared, front) = (Arc::clone(&shared), front.clone());
+                let (phase, alive) = (phase.clone(), alive.clone());
                 tokio::spawn(async move {
                     shared.observer.connection_opened();
-                    connection::run(&shared, tcp, peer, phase).await;
+                    connection::run(&shared, &front, tcp, socket, phase).await;
                     shared.observer.connection_closed();
-                    drop((permit, alive));
+                    drop((place, alive));
                 });
             }
             Err(error) if is_exhaustion(&error) => {
@@ -79,7 +91,7 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>, mut phase: watch:
                     () = leaves_running(&mut phase) => break,
                     () = tokio::time::sleep(pause) => {}
                 }
-                pause = (pause * 2).min(shared.limits.accept_pause_max.max(ACCEPT_PAUSE_MIN));
+                pause = (pause * 2).min(shared.settings().limits.accept_pause_max.max(ACCEPT_PAUSE_MIN));
             }
             // The client gave up between its SYN and our accept.
             Err(error) => tracing::debug!(%error, "accept failed"),
@@ -87,16 +99,6 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>, mut phase: watch:
     }
     drop((listener, alive));
     let _ = ended.recv().await;
-}
-
-type Accepted = (TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
-
-/// The permit comes first: beyond the limit, connections wait in the kernel and cost nothing here.
-async fn accept_one(listener: &TcpListener, shared: &Shared) -> io::Result<Accepted> {
-    let permit = Arc::clone(&shared.connections).acquire_owned().await.map_err(io::Error::other)?;
-    let (tcp, peer) = listener.accept().await?;
-    tcp.set_nodelay(true)?;
-    Ok((tcp, peer, permit))
 }
 
 /// Ends when the phase is no longer running.

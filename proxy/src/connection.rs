@@ -12,10 +12,12 @@ use tokio::sync::watch;
 
 use crate::Shared;
 use crate::accept::Phase;
+use crate::address::{Caller, Peer};
 use crate::forward::{self, Client};
+use crate::front::{self, Front, Protocol};
 use crate::head::{self, NoHead};
+use crate::limits::Limits;
 use crate::page::Refusal;
-use crate::stream::{Side, Transport, Wire};
 
 /// Room for an ordinary request head, read in one call.
 const FIRST_READ: usize = 4096;
@@ -25,47 +27,63 @@ const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 1 << 20;
 
 /// Serves a connection to its end, or until everything must stop.
-pub(crate) async fn run(shared: &Shared, tcp: TcpStream, peer: SocketAddr, phase: watch::Receiver<Phase>) {
+pub(crate) async fn run(
+    shared: &Shared,
+    front: &Front,
+    tcp: TcpStream,
+    socket: SocketAddr,
+    phase: watch::Receiver<Phase>,
+) {
     let mut stop = phase.clone();
     let stopped = async move {
         let _ = stop.wait_for(|&phase| phase == Phase::Stop).await;
     };
+    let served = async {
+        let Some(open) = front::open(shared, front, tcp, socket).await else { return };
+        match open.protocol {
+            Protocol::Http1 => serve(shared, open.stream, open.peer, phase).await,
+        }
+        drop(open.place);
+    };
     tokio::select! {
         biased;
-        () = serve(shared, tcp, peer, phase) => {}
+        () = served => {}
         () = stopped => {}
     }
 }
 
-async fn serve(shared: &Shared, tcp: TcpStream, peer: SocketAddr, mut phase: watch::Receiver<Phase>) {
-    let mut stream: Stream = Wire::new(Transport::Tcp(tcp), Side::Client);
+async fn serve(shared: &Shared, mut stream: Stream, peer: Peer, mut phase: watch::Receiver<Phase>) {
     let mut carry = BytesMut::new();
-    for served in 1..=shared.limits.requests_per_connection_max {
+    let requests_max = shared.settings().limits.requests_per_connection_max;
+    for served in 1..=requests_max {
+        let settings = shared.settings();
+        let limits = &settings.limits;
         // A new connection has nothing to think about; a kept one may wait for its user.
-        let patience = if served == 1 { shared.limits.header_deadline } else { shared.limits.keepalive_idle };
+        let patience = if served == 1 { limits.header_deadline } else { limits.keepalive_idle };
         if carry.is_empty() && !first_bytes(&mut stream, &mut carry, &mut phase, patience).await {
             return;
         }
-        let facts = match head::read(&mut stream, &mut carry, &shared.limits).await {
+        let facts = match head::read(&mut stream, &mut carry, limits).await {
             Ok(facts) => facts,
             Err(NoHead::Gone) => return,
-            Err(NoHead::Refused(refusal)) => return refuse(shared, stream, peer, refusal).await,
+            Err(NoHead::Refused(refusal)) => return refuse(shared, limits, stream, peer, refusal).await,
         };
         // What follows an upgrade's head belongs to the tunnel, not to the session.
         let behind = if facts.upgrade { carry.split_off(facts.len) } else { BytesMut::new() };
         let mut session = HttpSession::new(stream);
-        session.set_read_timeout(Some(shared.limits.body_idle));
-        session.set_write_timeout(Some(shared.limits.write_stall));
+        session.set_read_timeout(Some(limits.body_idle));
+        session.set_write_timeout(Some(limits.write_stall));
         session.set_pipelining_enabled(true);
         session.set_pipelined_prefix(carry);
         // The head is complete, so this parses and does not wait.
         match session.read_request().await {
             Ok(Some(_)) => {}
             Ok(None) => return,
-            Err(_) => return refuse(shared, session.into_inner(), peer, Refusal::BAD_REQUEST).await,
+            Err(_) => return refuse(shared, limits, session.into_inner(), peer, Refusal::BAD_REQUEST).await,
         }
-        let last = served == shared.limits.requests_per_connection_max;
-        let client = Client { peer: peer.ip(), facts, behind, last, phase: phase.clone() };
+        let caller = Caller::of(peer, &session.req_header().headers, &settings.addresses);
+        let last = served == requests_max;
+        let client = Client { caller, settings, facts, behind, last, phase: phase.clone() };
         let Some((next, prefix)) = forward::serve(shared, session, client).await else { return };
         stream = next;
         carry = prefix;
@@ -93,14 +111,14 @@ async fn first_bytes(
 }
 
 /// Answers a request that never became one, and closes.
-async fn refuse(shared: &Shared, mut stream: Stream, peer: SocketAddr, refusal: Refusal) {
+async fn refuse(shared: &Shared, limits: &Limits, mut stream: Stream, peer: Peer, refusal: Refusal) {
     tracing::debug!(status = refusal.status, reason = refusal.reason, "request refused");
-    forward::note_refused(shared, peer.ip(), "", refusal);
+    forward::note_refused(shared, peer, "", refusal);
     let answer = async {
         stream.write_all(&refusal.raw()).await?;
         stream.flush().await
     };
-    if let Ok(Ok(())) = tokio::time::timeout(shared.limits.write_stall, answer).await {
+    if let Ok(Ok(())) = tokio::time::timeout(limits.write_stall, answer).await {
         linger(stream).await;
     }
 }

@@ -16,15 +16,19 @@
 //! exactly whether a byte was sent or received.
 
 mod accept;
+mod address;
+mod admission;
 mod budget;
 mod clock;
 mod connection;
 mod forward;
+mod front;
 mod head;
 mod limits;
 mod observe;
 mod page;
 mod pool;
+mod proxy_header;
 pub mod select;
 mod stream;
 mod target;
@@ -35,12 +39,16 @@ mod view;
 use std::fmt;
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use arc_swap::ArcSwap;
+
+use admission::Admission;
 
 pub use accept::{Phase, bind, serve};
+pub use address::{ClientAddress, Network};
 pub use budget::{BudgetPolicy, RetryBudget};
+pub use front::{Front, FrontTls, TlsVersion, front_tls};
 pub use limits::{Limits, ServiceSettings};
-pub use observe::{Finished, Observer, RetryReason, Signal, SignalKind, Signals};
+pub use observe::{Finished, HandshakeFault, Observer, RefusedFor, RetryReason, Signal, SignalKind, Signals};
 pub use page::{REASON_HEADER, SPILLED_HEADER};
 pub use target::{EjectionPolicy, Target};
 pub use tls::{TlsError, TlsTarget, Verify};
@@ -54,9 +62,15 @@ pub struct Shared {
     pub(crate) views: Views,
     pub(crate) signals: Arc<dyn Signals>,
     pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) admission: Arc<Admission>,
+    settings: ArcSwap<Settings>,
+}
+
+/// What a reload may change. A request loads it once; a connection's own bounds are those of its beginning.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
     pub(crate) limits: Limits,
-    /// One permit per client connection.
-    pub(crate) connections: Arc<Semaphore>,
+    pub(crate) addresses: ClientAddress,
 }
 
 impl Shared {
@@ -67,14 +81,25 @@ impl Shared {
         signals: Arc<dyn Signals>,
         observer: Arc<dyn Observer>,
         limits: Limits,
+        addresses: ClientAddress,
     ) -> Arc<Self> {
-        let connections = Arc::new(Semaphore::new(limits.connections_max.min(Semaphore::MAX_PERMITS)));
-        Arc::new(Self { views, signals, observer, limits, connections })
+        let settings = ArcSwap::from_pointee(Settings { limits, addresses });
+        Arc::new(Self { views, signals, observer, admission: Arc::default(), settings })
+    }
+
+    /// Takes other bounds from now on. Connections that are open stay, even beyond a lower bound; requests in flight
+    /// end under the bounds they began with.
+    pub fn reconfigure(&self, limits: Limits, addresses: ClientAddress) {
+        self.settings.store(Arc::new(Settings { limits, addresses }));
+    }
+
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
     }
 }
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("limits", &self.limits).finish_non_exhaustive()
+        f.debug_struct("Shared").field("settings", &self.settings.load()).finish_non_exhaustive()
     }
 }

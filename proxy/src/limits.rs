@@ -7,11 +7,17 @@ use std::time::Duration;
 /// Bounds of the client's side, shared by all listeners that share one [`Shared`](crate::Shared).
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Client connections open at once; further ones wait in the kernel's backlog.
+    /// Client connections open at once; further ones are closed.
     pub connections_max: usize,
+    /// Client connections open at once from one IPv4 address or IPv6 /64; further ones are closed. Peers whose
+    /// `X-Forwarded-For` is believed carry many clients and are not counted.
+    pub connections_per_address_max: Option<usize>,
     /// Requests on one client connection, after which it is closed.
     pub requests_per_connection_max: u32,
-    /// From a request's first byte to the end of its head, absolute: bytes that trickle do not extend it.
+    /// The TLS handshake as a whole: bytes that trickle do not extend it.
+    pub handshake_timeout: Duration,
+    /// From a request's first byte to the end of its head, absolute: bytes that trickle do not extend it. A PROXY header
+    /// must be complete within the same time.
     pub header_deadline: Duration,
     /// Bytes of a request head, request line included.
     pub header_bytes_max: usize,
@@ -19,10 +25,19 @@ pub struct Limits {
     pub header_count_max: usize,
     /// How long a kept-alive client connection may wait for its next request.
     pub keepalive_idle: Duration,
+    /// Bytes of a request body.
+    pub body_bytes_max: Option<u64>,
+    /// How long the proxy waits for a request body as a whole, before what `body_rate_min` adds. Time in which the
+    /// origin takes nothing does not count.
+    pub body_timeout: Duration,
+    /// Bytes a second that a client is expected to send at least: what has come extends `body_timeout` accordingly.
+    pub body_rate_min: u64,
     /// Longest silence of a client within a request body.
     pub body_idle: Duration,
     /// Longest time one piece of an answer may wait for the client to take it.
     pub write_stall: Duration,
+    /// Streams open at once on one HTTP/2 connection.
+    pub http2_streams_max: u32,
     /// Longest pause of accepting after running out of descriptors.
     pub accept_pause_max: Duration,
 }
@@ -31,13 +46,19 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 10_000,
+            connections_per_address_max: None,
+            handshake_timeout: Duration::from_secs(10),
             requests_per_connection_max: 10_000,
             header_deadline: Duration::from_secs(10),
             header_bytes_max: 64 * 1024,
             header_count_max: 100,
             keepalive_idle: Duration::from_secs(75),
+            body_bytes_max: None,
+            body_timeout: Duration::from_secs(30),
+            body_rate_min: 500,
             body_idle: Duration::from_secs(60),
             write_stall: Duration::from_secs(60),
+            http2_streams_max: 100,
             accept_pause_max: Duration::from_secs(1),
         }
     }

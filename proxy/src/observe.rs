@@ -125,6 +125,61 @@ pub struct Finished<'a> {
     pub spilled: bool,
 }
 
+/// Why a client connection was closed before it could say anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RefusedFor {
+    /// As many are open as may be.
+    Total,
+    /// Its address has as many as it may have.
+    Address,
+    /// It comes from where a PROXY header is required, and began with none that makes sense, or not in time.
+    ProxyHeader,
+}
+
+impl RefusedFor {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Total, Self::Address, Self::ProxyHeader];
+
+    /// The word used in labels and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Total => "total",
+            Self::Address => "address",
+            Self::ProxyHeader => "proxy-header",
+        }
+    }
+}
+
+/// Why a TLS handshake with a client came to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HandshakeFault {
+    /// It took too long.
+    Timeout,
+    /// The client spoke plain HTTP.
+    PlainHttp,
+    /// The client left.
+    Gone,
+    /// No common version or cipher, no certificate to offer, or no sense.
+    Protocol,
+}
+
+impl HandshakeFault {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Timeout, Self::PlainHttp, Self::Gone, Self::Protocol];
+
+    /// The word used in labels and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::PlainHttp => "plain-http",
+            Self::Gone => "gone",
+            Self::Protocol => "protocol",
+        }
+    }
+}
+
 /// Counts. Called on the request path: must not block. Every method does nothing by default.
 pub trait Observer: Send + Sync {
     /// A request was answered (or given up).
@@ -139,6 +194,10 @@ pub trait Observer: Send + Sync {
     fn connection_opened(&self) {}
     /// A client connection ended.
     fn connection_closed(&self) {}
+    /// A client connection was closed before it could say anything.
+    fn connection_refused(&self, _reason: RefusedFor) {}
+    /// A TLS handshake with a client came to nothing.
+    fn handshake_failed(&self, _fault: HandshakeFault) {}
     /// Accepting failed for want of descriptors or memory, and pauses.
     fn accept_paused(&self) {}
     /// An upgraded connection of `service` starts at `site`.

@@ -23,13 +23,18 @@ const fn refusal(status: u16, reason: &'static str, text: &'static str) -> Refus
 
 impl Refusal {
     pub(crate) const BAD_REQUEST: Self = refusal(400, "bad-request", "The request is malformed.");
+    pub(crate) const PLAIN_HTTP: Self =
+        refusal(400, "plain-http", "This is an HTTPS port, and the request came as plain HTTP.");
     pub(crate) const UNKNOWN_HOST: Self = refusal(404, "unknown-host", "This host is not served here.");
     pub(crate) const METHOD: Self = refusal(405, "method-not-allowed", "This method is not allowed here.");
     pub(crate) const HEAD_TIMEOUT: Self =
         refusal(408, "head-timeout", "The request took too long to arrive.");
     pub(crate) const BODY_TIMEOUT: Self =
         refusal(408, "body-timeout", "The request took too long to arrive.");
+    pub(crate) const BODY_TOO_LARGE: Self = refusal(413, "body-too-large", "The request is too large.");
     pub(crate) const EXPECTATION: Self = refusal(417, "expectation-failed", "The expectation cannot be met.");
+    pub(crate) const TOO_MANY_FROM_ADDRESS: Self =
+        refusal(429, "too-many-connections", "This address has too many connections open.");
     pub(crate) const HEAD_TOO_LARGE: Self = refusal(431, "head-too-large", "The request head is too large.");
     pub(crate) const CODING: Self = refusal(501, "unknown-coding", "The transfer coding is not known.");
     pub(crate) const VERSION: Self = refusal(505, "http-version", "This version of HTTP is not spoken here.");
@@ -38,6 +43,8 @@ impl Refusal {
     pub(crate) const RESET: Self = refusal(502, "reset", "The server closed the connection.");
     pub(crate) const BAD_RESPONSE: Self = refusal(502, "bad-response", "The server's answer makes no sense.");
     pub(crate) const NO_ORIGIN: Self = refusal(503, "no-origin", "No server is available.");
+    pub(crate) const TOO_MANY_CONNECTIONS: Self =
+        refusal(503, "too-many-connections", "Too many connections are open.");
     pub(crate) const UNDECIDED: Self =
         refusal(503, "undecided", "It is not decided yet where this service runs.");
     pub(crate) const SILENT: Self = refusal(504, "silent", "The server did not answer in time.");

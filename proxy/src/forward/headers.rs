@@ -109,7 +109,7 @@ pub(crate) fn for_origin(
         head.insert_header(header::CONNECTION, HeaderValue::from_static("Upgrade"))?;
         head.insert_header(header::UPGRADE, wanted)?;
     }
-    let forwarded_for = append_address(&from.headers, request.client.peer);
+    let forwarded_for = append_address(&from.headers, request.client.caller.peer.addr.ip());
     head.remove_header(&X_FORWARDED_FOR);
     head.insert_header(X_FORWARDED_FOR, forwarded_for)?;
     head.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static("http"))?;

@@ -12,7 +12,6 @@ mod course;
 mod headers;
 mod relay;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,13 +22,14 @@ use pingora_http::RequestHeader;
 use tokio::sync::watch;
 
 use crate::accept::Phase;
+use crate::address::{Caller, Peer};
 use crate::connection::linger;
 use crate::head::{Facts, Framing};
 use crate::observe::{Finished, Signal};
 use crate::page::Refusal;
 use crate::target::Target;
 use crate::view::{ServiceView, SiteView};
-use crate::{Shared, tunnel};
+use crate::{Settings, Shared, tunnel};
 
 pub(crate) use attempt::{Failed, Fault, Upload};
 pub(crate) use course::{Course, Step};
@@ -39,7 +39,9 @@ pub(crate) use relay::run as relay;
 
 /// What the connection knows about a request.
 pub(crate) struct Client {
-    pub(crate) peer: IpAddr,
+    pub(crate) caller: Caller,
+    /// The bounds this request began under.
+    pub(crate) settings: Arc<Settings>,
     pub(crate) facts: Facts,
     /// Bytes that followed the head of an upgrade.
     pub(crate) behind: BytesMut,
@@ -110,7 +112,7 @@ pub(crate) async fn serve(
     let begun = Begun { at, id: RequestId::of(session.req_header()), generation: view.generation };
     let Some(service) = view.service(host(session.req_header())) else {
         let refusal = Refusal::UNKNOWN_HOST;
-        let intact = answer(shared, &mut session, &client, refusal, &begun.id).await;
+        let intact = answer(&mut session, &client, refusal, &begun.id).await;
         let outcome = Outcome { fault: Some(refusal.reason), ..Outcome::own(refusal.status, intact) };
         finish(shared, None, &client, &begun, &session, &outcome);
         return close_or_keep(session, &client, behind, intact).await;
@@ -149,8 +151,8 @@ fn finish(
         host: host(head),
         path: head.uri.path(),
         protocol: client.facts.protocol(),
-        tls: false,
-        client: client.peer,
+        tls: client.caller.peer.tls,
+        client: client.caller.client,
         request_id: begun.id.as_str(),
         code: outcome.code,
         fault: outcome.fault,
@@ -164,7 +166,7 @@ fn finish(
 }
 
 /// Tells of a request whose head was refused.
-pub(crate) fn note_refused(shared: &Shared, client: IpAddr, protocol: &'static str, refusal: Refusal) {
+pub(crate) fn note_refused(shared: &Shared, peer: Peer, protocol: &'static str, refusal: Refusal) {
     shared.observer.request(&Finished {
         generation: 0,
         service: "none",
@@ -176,8 +178,8 @@ pub(crate) fn note_refused(shared: &Shared, client: IpAddr, protocol: &'static s
         host: "",
         path: "",
         protocol,
-        tls: false,
-        client,
+        tls: peer.tls,
+        client: peer.addr.ip(),
         request_id: "",
         code: refusal.status,
         fault: Some(refusal.reason),
@@ -219,7 +221,6 @@ pub(crate) async fn close_or_keep(
 
 /// Writes a page of our own. Returns whether the client's connection is still intact.
 pub(crate) async fn answer(
-    shared: &Shared,
     session: &mut HttpSession,
     client: &Client,
     refusal: Refusal,
@@ -234,7 +235,7 @@ pub(crate) async fn answer(
         session.write_body(body.as_bytes()).await?;
         session.finish_body().await
     };
-    bounded(shared.limits.write_stall, write).await.is_ok()
+    bounded(client.settings.limits.write_stall, write).await.is_ok()
 }
 
 /// Tells the client to expect the end of the connection once the proxy drains.
@@ -268,7 +269,7 @@ async fn forward(request: &Request<'_>, session: &mut HttpSession) -> Outcome {
     request.service.budget.deposit();
     let Some(active) = &request.service.active else {
         let refusal = Refusal::UNDECIDED;
-        let intact = answer(request.shared, session, request.client, refusal, &request.begun.id).await;
+        let intact = answer(session, request.client, refusal, &request.begun.id).await;
         return Outcome { fault: Some(refusal.reason), ..Outcome::own(refusal.status, intact) };
     };
     let mut course = Course::new(request.service, active);
@@ -311,7 +312,7 @@ async fn give_up(
     let intact = if session.response_written().is_some_and(|head| !head.status.is_informational()) {
         false
     } else {
-        answer(request.shared, session, request.client, refusal, &request.begun.id).await
+        answer(session, request.client, refusal, &request.begun.id).await
     };
     Outcome { intact, ..course.given_up(refusal.status, refusal.reason) }
 }

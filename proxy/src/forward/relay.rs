@@ -88,7 +88,7 @@ async fn copy(
         // The body ends with the connection, and the head must not promise to keep it.
         session.set_server_keepalive(None);
     }
-    let stall = request.shared.limits.write_stall;
+    let stall = request.client.settings.limits.write_stall;
     if has_body {
         // A head waits for what can go out with it, never for an origin that takes its time.
         let first = at_once(origin.read_body_ref()).await;

@@ -64,24 +64,6 @@ async fn stop_cuts_what_is_in_flight() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_limit_wait_their_turn() {
-    let origin = Origin::named("a").await;
-    let edge = Edge::with(service(&[origin.addr]), Limits { connections_max: 2, ..Limits::default() }).await;
-    let mut first = edge.client().await;
-    let mut second = edge.client().await;
-    first.ask(GET).await;
-    second.ask(GET).await;
-    let mut third = edge.client().await;
-    third.send(GET).await;
-    for _ in 0..50 {
-        second.ask(GET).await;
-    }
-    assert_eq!((edge.told.open.load(Ordering::SeqCst), origin.log.requests()), (2, 52));
-    drop(first);
-    assert_eq!(third.response().await.unwrap().text(), "a");
-}
-
-#[tokio::test]
 async fn a_connection_carries_a_bounded_number_of_requests() {
     let origin = Origin::named("a").await;
     let limits = Limits { requests_per_connection_max: 3, ..Limits::default() };

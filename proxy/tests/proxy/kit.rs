@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tidegate_proxy::{
-    BudgetPolicy, EjectionPolicy, Finished, Limits, Observer, OriginView, Phase, RetryBudget, RetryReason,
+    BudgetPolicy, ClientAddress, EjectionPolicy, Finished, Front, HandshakeFault, Limits, Observer, OriginView, Phase, RefusedFor, RetryBudget, RetryReason,
     ServiceSettings, ServiceView, Shared, Signal, Signals, SiteView, Spill, Target, View, serve,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -286,6 +286,8 @@ pub(crate) struct Told {
     pub(crate) open: AtomicUsize,
     pub(crate) tunnels: AtomicUsize,
     pub(crate) pauses: AtomicUsize,
+    pub(crate) refused: Mutex<Vec<RefusedFor>>,
+    pub(crate) handshakes: Mutex<Vec<HandshakeFault>>,
 }
 
 impl Signals for Told {
@@ -313,6 +315,14 @@ impl Observer for Told {
 
     fn connection_closed(&self) {
         self.open.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn connection_refused(&self, reason: RefusedFor) {
+        self.refused.lock().unwrap().push(reason);
+    }
+
+    fn handshake_failed(&self, fault: HandshakeFault) {
+        self.handshakes.lock().unwrap().push(fault);
     }
 
     fn accept_paused(&self) {
@@ -361,6 +371,7 @@ pub(crate) struct Edge {
     pub(crate) told: Arc<Told>,
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) serving: JoinHandle<()>,
+    pub(crate) shared: Arc<Shared>,
     view: Arc<ArcSwap<View>>,
 }
 
@@ -370,6 +381,15 @@ impl Edge {
     }
 
     pub(crate) async fn with(service: ServiceView, limits: Limits) -> Self {
+        Self::fronted(service, limits, ClientAddress::default(), Front::plain()).await
+    }
+
+    pub(crate) async fn fronted(
+        service: ServiceView,
+        limits: Limits,
+        addresses: ClientAddress,
+        front: Front,
+    ) -> Self {
         let view = Arc::new(ArcSwap::from_pointee(View::build(1, vec![service])));
         let told = Arc::new(Told::default());
         let views = Arc::clone(&view);
@@ -378,12 +398,13 @@ impl Edge {
             Arc::clone(&told) as _,
             Arc::clone(&told) as _,
             limits,
+            addresses,
         );
         let listener = tidegate_proxy::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let addr = listener.local_addr().unwrap();
         let (phase, watched) = watch::channel(Phase::Running);
-        let serving = tokio::spawn(serve(listener, shared, watched));
-        Self { addr, told, phase, serving, view }
+        let serving = tokio::spawn(serve(listener, front, Arc::clone(&shared), watched));
+        Self { addr, told, phase, serving, shared, view }
     }
 
     pub(crate) fn publish(&self, service: ServiceView) {
