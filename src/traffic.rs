@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidegate_dns::{DropReason, Protocol, QtypeLabel};
-use tidegate_proxy::{Finished, RetryReason, Signal};
+use tidegate_proxy::{Finished, HandshakeFault, RefusedFor, RetryReason, Signal};
 
 use crate::control::Handle;
 use crate::metrics::Metrics;
@@ -54,6 +54,14 @@ impl tidegate_proxy::Observer for Traffic {
 
     fn connection_closed(&self) {
         self.metrics.traffic.connections.dec();
+    }
+
+    fn connection_refused(&self, reason: RefusedFor) {
+        self.metrics.traffic.connections_refused.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    fn handshake_failed(&self, fault: HandshakeFault) {
+        self.metrics.traffic.handshakes_failed.with_label_values(&[fault.as_str()]).inc();
     }
 
     fn accept_paused(&self) {

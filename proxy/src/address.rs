@@ -6,10 +6,22 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use http::header::{HeaderMap, HeaderName};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use pingora_http::RequestHeader;
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// Other fields in which a proxy speaks of its client. Origins may believe them, so a client's own are not passed on.
+const CLAIMS: [HeaderName; 6] = [
+    header::FORWARDED,
+    HeaderName::from_static("x-real-ip"),
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-forwarded-prefix"),
+    HeaderName::from_static("x-forwarded-scheme"),
+    HeaderName::from_static("x-forwarded-ssl"),
+];
 
 /// A network in CIDR notation. An IPv4 network also holds its addresses as mapped into IPv6 (RFC 4291, section 2.5.5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,16 +103,45 @@ impl Caller {
         if !addresses.believes(direct) {
             return Self { peer, client: direct, believed: false, secure: peer.tls };
         }
-        let secure = match said_scheme(headers) {
-            Some(scheme) => scheme == "https",
-            None => peer.tls,
-        };
+        let secure = said_scheme(headers).map_or(peer.tls, |scheme| scheme == "https");
         Self { peer, client: client(direct, headers, addresses), believed: true, secure }
     }
 }
 
+/// Tells an origin whom a request comes from. `head` holds the client's own fields.
+pub(crate) fn mark(head: &mut RequestHeader, caller: &Caller) -> pingora_core::Result<()> {
+    let mut chain = Vec::with_capacity(48);
+    if caller.believed {
+        for earlier in head.headers.get_all(X_FORWARDED_FOR) {
+            chain.extend_from_slice(earlier.as_bytes());
+            chain.extend_from_slice(b", ");
+        }
+    } else {
+        for claim in &CLAIMS {
+            head.remove_header(claim);
+        }
+    }
+    chain.extend_from_slice(caller.peer.addr.ip().to_canonical().to_string().as_bytes());
+    // Built from values that were valid and an address.
+    let chain = HeaderValue::from_bytes(&chain).unwrap_or(HeaderValue::from_static("unknown"));
+    head.remove_header(&X_FORWARDED_FOR);
+    head.insert_header(X_FORWARDED_FOR, chain)?;
+    let scheme = if caller.secure { "https" } else { "http" };
+    head.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static(scheme))?;
+    if caller.believed && head.headers.get_all(X_FORWARDED_HOST).iter().count() == 1 {
+        return Ok(());
+    }
+    match head.headers.get(header::HOST).filter(|host| !host.is_empty()).cloned() {
+        Some(host) => head.insert_header(X_FORWARDED_HOST, host),
+        None => {
+            head.remove_header(&X_FORWARDED_HOST);
+            Ok(())
+        }
+    }
+}
+
 /// What a believed peer says about the client's scheme, if it says one thing.
-pub(crate) fn said_scheme(headers: &HeaderMap) -> Option<&'static str> {
+fn said_scheme(headers: &HeaderMap) -> Option<&'static str> {
     let mut said = headers.get_all(X_FORWARDED_PROTO).iter();
     let (Some(scheme), None) = (said.next(), said.next()) else { return None };
     ["https", "http"].into_iter().find(|known| scheme.as_bytes().eq_ignore_ascii_case(known.as_bytes()))

@@ -13,7 +13,7 @@ use rustls::server::ResolvesServerCert;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use crate::address::Peer;
@@ -125,7 +125,10 @@ pub(crate) async fn open(
     // One packet per answer; a connection that cannot be set up is gone already.
     tcp.set_nodelay(true).ok()?;
     let settings = shared.settings();
-    let addr = match client_of(&settings, &mut tcp, socket).await {
+    let limits = &settings.limits;
+    let patience = if front.tls.is_some() { limits.handshake_timeout } else { limits.header_deadline };
+    let deadline = Instant::now() + patience;
+    let addr = match client_of(&settings, &mut tcp, socket, deadline).await {
         Ok(addr) => addr,
         Err(reason) => {
             turn_away(shared, front, &tcp, reason);
@@ -139,7 +142,6 @@ pub(crate) async fn open(
     let (transport, tls) = match &front.tls {
         None => (Transport::Tcp(tcp), false),
         Some(tls) => {
-            let deadline = Instant::now() + settings.limits.handshake_timeout;
             let shaken = timeout_at(deadline, handshake(tls.load_full(), tcp)).await;
             match shaken.unwrap_or(Err(HandshakeFault::Timeout)) {
                 Ok(stream) => (Transport::Tls(Box::new(stream.into())), true),
@@ -159,11 +161,12 @@ async fn client_of(
     settings: &Settings,
     tcp: &mut TcpStream,
     socket: SocketAddr,
+    deadline: Instant,
 ) -> Result<SocketAddr, RefusedFor> {
     if !settings.addresses.expects_proxy_header(socket.ip()) {
         return Ok(socket);
     }
-    match timeout(settings.limits.header_deadline, proxy_header::read(tcp)).await {
+    match timeout_at(deadline, proxy_header::read(tcp)).await {
         Ok(Ok(named)) => Ok(named.unwrap_or(socket)),
         Ok(Err(error)) => {
             tracing::debug!(%error, %socket, "no PROXY header");
@@ -204,7 +207,11 @@ async fn handshake(
     TlsAcceptor::from(config).accept(tcp).await.map_err(|error| {
         tracing::debug!(%error, "TLS handshake failed");
         // rustls wraps its own errors into this kind; the others are the socket's.
-        if error.kind() == io::ErrorKind::InvalidData { HandshakeFault::Protocol } else { HandshakeFault::Gone }
+        if error.kind() == io::ErrorKind::InvalidData {
+            HandshakeFault::Protocol
+        } else {
+            HandshakeFault::Gone
+        }
     })
 }
 

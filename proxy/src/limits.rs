@@ -14,10 +14,10 @@ pub struct Limits {
     pub connections_per_address_max: Option<usize>,
     /// Requests on one client connection, after which it is closed.
     pub requests_per_connection_max: u32,
-    /// The TLS handshake as a whole: bytes that trickle do not extend it.
+    /// The TLS handshake as a whole, a PROXY header before it included: bytes that trickle do not extend it.
     pub handshake_timeout: Duration,
-    /// From a request's first byte to the end of its head, absolute: bytes that trickle do not extend it. A PROXY header
-    /// must be complete within the same time.
+    /// From a request's first byte to the end of its head, absolute: bytes that trickle do not extend it. Without
+    /// TLS, a PROXY header before it has as much time again.
     pub header_deadline: Duration,
     /// Bytes of a request head, request line included.
     pub header_bytes_max: usize,

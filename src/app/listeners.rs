@@ -6,7 +6,7 @@ use std::time::Duration;
 use tidegate_config::Config;
 use tidegate_dns::Handler;
 use tidegate_dns::tcp::TcpLimits;
-use tidegate_proxy::{Limits, Phase, Shared};
+use tidegate_proxy::{ClientAddress, Front, Limits, Network, Phase, Shared};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -37,11 +37,17 @@ impl Listeners {
         let (stop_dns, dns_stopped) = watch::channel(false);
         let mut open = Self { phase, stop_dns, http: JoinSet::new(), dns: JoinSet::new() };
         let traffic = parts.traffic;
-        let shared = Shared::new(parts.worlds.proxy(), traffic.clone(), traffic.clone(), limits(config));
+        let shared = Shared::new(
+            parts.worlds.proxy(),
+            traffic.clone(),
+            traffic.clone(),
+            limits(config),
+            addresses(config),
+        );
         let handler = Arc::new(Handler::new(parts.worlds.dns(), traffic));
 
         for listener in bound.http {
-            open.http.spawn(tidegate_proxy::serve(listener, shared.clone(), phases.clone()));
+            open.http.spawn(tidegate_proxy::serve(listener, Front::plain(), shared.clone(), phases.clone()));
         }
         let limits = TcpLimits::default();
         for (udp, tcp) in bound.dns {
@@ -109,11 +115,29 @@ fn limits(config: &Config) -> Limits {
     let configured = &config.limits;
     Limits {
         connections_max: configured.connections_max as usize,
+        connections_per_address_max: configured.connections_per_address_max.map(|max| max as usize),
+        requests_per_connection_max: configured.requests_per_connection_max,
+        handshake_timeout: configured.handshake_timeout,
         header_deadline: configured.header_timeout,
         header_bytes_max: configured.header_bytes_max as usize,
         header_count_max: configured.headers_max as usize,
-        requests_per_connection_max: configured.requests_per_connection_max,
         keepalive_idle: configured.idle_timeout,
+        body_bytes_max: configured.body_bytes_max,
+        body_timeout: configured.body_timeout,
+        body_rate_min: configured.body_rate_min.into(),
+        body_idle: configured.body_idle_timeout,
+        write_stall: configured.write_timeout,
+        http2_streams_max: configured.http2_streams_max,
         ..Limits::default()
+    }
+}
+
+fn addresses(config: &Config) -> ClientAddress {
+    let networks = |configured: &[tidegate_config::Network]| {
+        configured.iter().map(|network| Network::new(network.address(), network.prefix())).collect()
+    };
+    ClientAddress {
+        proxy_protocol_from: networks(&config.client_address.proxy_protocol_from),
+        forwarded_from: networks(&config.client_address.forwarded_for_from),
     }
 }

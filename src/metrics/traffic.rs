@@ -3,7 +3,7 @@
 use prometheus::{HistogramVec, IntCounterVec, IntGauge, Result};
 use tidegate_dns::{DropReason, Protocol};
 use tidegate_health::fleet::Fleet;
-use tidegate_proxy::RetryReason;
+use tidegate_proxy::{HandshakeFault, RefusedFor, RetryReason};
 
 use super::questions::Questions;
 use super::register::Register;
@@ -18,6 +18,8 @@ pub(crate) struct TrafficMetrics {
     pub(crate) spills: IntCounterVec,
     pub(crate) ejections: IntCounterVec,
     pub(crate) connections: IntGauge,
+    pub(crate) connections_refused: IntCounterVec,
+    pub(crate) handshakes_failed: IntCounterVec,
     pub(crate) tunnels: IntGauge,
     pub(crate) accept_failures: IntCounterVec,
     pub(crate) dns_queries: Questions,
@@ -45,6 +47,16 @@ impl TrafficMetrics {
                 &["service", "site"],
             )?,
             connections: new.gauge("client_connections", "Open client connections of the proxy.")?,
+            connections_refused: new.counters(
+                "client_connections_refused_total",
+                "Client connections closed before a request, for a bound or for want of a PROXY header.",
+                &["reason"],
+            )?,
+            handshakes_failed: new.counters(
+                "tls_handshakes_failed_total",
+                "TLS handshakes of clients that came to nothing.",
+                &["reason"],
+            )?,
             tunnels: new.gauge("tunnels", "Open tunnels of upgraded connections.")?,
             accept_failures: new.counters(
                 "accept_failures_total",
@@ -78,6 +90,12 @@ impl TrafficMetrics {
             }
         }
         self.accept_failures.with_label_values(&["http"]).inc_by(0);
+        for reason in RefusedFor::ALL {
+            self.connections_refused.with_label_values(&[reason.as_str()]).inc_by(0);
+        }
+        for fault in HandshakeFault::ALL {
+            self.handshakes_failed.with_label_values(&[fault.as_str()]).inc_by(0);
+        }
         for protocol in Protocol::ALL {
             for reason in DropReason::ALL {
                 self.dns_dropped.with_label_values(&[protocol.as_str(), reason.as_str()]).inc_by(0);

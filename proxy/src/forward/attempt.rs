@@ -213,7 +213,8 @@ async fn pass_on(
     interim: Box<ResponseHeader>,
 ) -> pingora_core::Result<()> {
     session.set_close_on_response_before_downstream_finish(false);
-    let written = bounded(request.client.settings.limits.write_stall, session.write_response_header(interim)).await;
+    let written =
+        bounded(request.client.settings.limits.write_stall, session.write_response_header(interim)).await;
     session.set_close_on_response_before_downstream_finish(true);
     written
 }

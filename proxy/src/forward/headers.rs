@@ -1,7 +1,6 @@
 //! What is added, kept and stripped on the way to an origin and back (RFC 9110, section 7.6).
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, Version};
@@ -9,12 +8,10 @@ use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::Request;
+use crate::address::{self, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use crate::head::Framing;
 use crate::page::SPILLED_HEADER;
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Meant for one connection only, whatever `Connection` says.
@@ -109,14 +106,7 @@ pub(crate) fn for_origin(
         head.insert_header(header::CONNECTION, HeaderValue::from_static("Upgrade"))?;
         head.insert_header(header::UPGRADE, wanted)?;
     }
-    let forwarded_for = append_address(&from.headers, request.client.caller.peer.addr.ip());
-    head.remove_header(&X_FORWARDED_FOR);
-    head.insert_header(X_FORWARDED_FOR, forwarded_for)?;
-    head.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static("http"))?;
-    match from.headers.get(header::HOST) {
-        Some(host) => head.insert_header(X_FORWARDED_HOST, host.clone())?,
-        None => drop(head.remove_header(&X_FORWARDED_HOST)),
-    }
+    address::mark(&mut head, &request.client.caller)?;
     head.insert_header(X_REQUEST_ID, request.begun.id.0.clone())?;
     Ok(head)
 }
@@ -127,18 +117,6 @@ fn origin_form(head: &mut RequestHeader, path_len: usize) -> Result<()> {
     let path = &raw[raw.len().saturating_sub(path_len)..];
     let path = if path.starts_with(b"/") { path.to_vec() } else { [b"/", path].concat() };
     head.set_raw_path(&path)
-}
-
-/// All addresses that came before, and the one that is connected here.
-fn append_address(headers: &HeaderMap, peer: IpAddr) -> HeaderValue {
-    let mut value = Vec::with_capacity(48);
-    for earlier in headers.get_all(X_FORWARDED_FOR) {
-        value.extend_from_slice(earlier.as_bytes());
-        value.extend_from_slice(b", ");
-    }
-    value.extend_from_slice(peer.to_canonical().to_string().as_bytes());
-    // Built from values that were valid and an address.
-    HeaderValue::from_bytes(&value).unwrap_or(HeaderValue::from_static("unknown"))
 }
 
 /// Names everything that must not travel further.

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tidegate_proxy::{
-    BudgetPolicy, ClientAddress, EjectionPolicy, Finished, Front, HandshakeFault, Limits, Observer, OriginView, Phase, RefusedFor, RetryBudget, RetryReason,
-    ServiceSettings, ServiceView, Shared, Signal, Signals, SiteView, Spill, Target, View, serve,
+    BudgetPolicy, ClientAddress, EjectionPolicy, Finished, Front, HandshakeFault, Limits, Observer,
+    OriginView, Phase, RefusedFor, RetryBudget, RetryReason, ServiceSettings, ServiceView, Shared, Signal,
+    Signals, SiteView, Spill, Target, View, serve,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
