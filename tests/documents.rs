@@ -43,26 +43,64 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
     blocks
 }
 
-/// A configuration that a reader copies must work as it stands.
+/// A configuration that a reader copies must work as it stands, and a piece of one together with the whole before it.
 #[test]
 fn configurations_in_the_documents_pass_the_check() {
-    let mut checked = 0;
+    let (mut whole, mut pieces) = (0, 0);
     for document in &documents() {
         let text = std::fs::read_to_string(document).expect("a document is text");
-        for block in blocks(&text, "toml").iter().filter(|block| block.contains("state_dir")) {
+        let mut before = None;
+        for block in blocks(&text, "toml") {
+            let table: toml::Table = block.parse().expect("a configuration is TOML");
+            let config = if table.contains_key("state_dir") {
+                whole += 1;
+                before = Some(table);
+                block
+            } else {
+                pieces += 1;
+                let mut both = before.clone().expect("a piece follows a whole configuration");
+                merge(&mut both, table);
+                both.to_string()
+            };
             let folder = tempfile::tempdir().expect("a folder");
-            for line in block.lines().filter_map(|line| line.trim().strip_prefix("file = \"")) {
+            write_certificates(folder.path(), "app.example.com");
+            for line in config.lines().filter_map(|line| line.trim().strip_prefix("file = \"")) {
                 let name = line.split('"').next().expect("the name ends");
                 std::fs::write(folder.path().join(name), ZONE).expect("a zone file");
             }
-            let config = folder.path().join("tidegate.toml");
-            std::fs::write(&config, block).expect("a configuration");
-            let output = tidegate(&config, &["check"]);
-            assert!(output.status.success(), "{}:\n{block}\n{}", document.display(), said(&output));
-            checked += 1;
+            let path = folder.path().join("tidegate.toml");
+            std::fs::write(&path, &config).expect("a configuration");
+            let output = tidegate(&path, &["check"]);
+            assert!(output.status.success(), "{}:\n{config}\n{}", document.display(), said(&output));
         }
     }
-    assert!(checked > 1, "the README and the tutorial show configurations");
+    assert!(whole > 1 && pieces > 0, "the README and the tutorial show configurations");
+}
+
+/// Adds what a piece says to a whole.
+fn merge(whole: &mut toml::Table, piece: toml::Table) {
+    for (key, value) in piece {
+        match (whole.get_mut(&key), value) {
+            (Some(toml::Value::Table(inner)), toml::Value::Table(more)) => merge(inner, more),
+            (_, value) => drop(whole.insert(key, value)),
+        }
+    }
+}
+
+/// The files that the documents' configurations name below `tls/`, for this domain and one label before it.
+fn write_certificates(folder: &Path, domain: &str) {
+    let names = vec![domain.to_owned(), format!("*.{domain}")];
+    let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
+    let tls = folder.join("tls");
+    std::fs::create_dir(&tls).expect("a folder");
+    let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    for (name, text) in [
+        (format!("{domain}.pem"), &cert),
+        (format!("{domain}.key"), &key),
+        ("origins-ca.pem".to_owned(), &cert),
+    ] {
+        std::fs::write(tls.join(name), text).expect("a file");
+    }
 }
 
 /// The example is for real people: it must load whole, and warn of nothing but what it says itself.
@@ -73,17 +111,7 @@ fn the_example_configuration_is_accepted() {
         let text = read(&format!("deploy/examples/{name}"));
         std::fs::write(folder.path().join(name), text).expect("a copy");
     }
-    let names = vec!["example.com".to_owned(), "*.example.com".to_owned()];
-    let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
-    let tls = folder.path().join("tls");
-    std::fs::create_dir(&tls).expect("a folder");
-    for (name, text) in [
-        ("example.com.pem", made.cert.pem()),
-        ("example.com.key", made.signing_key.serialize_pem()),
-        ("origins-ca.pem", made.cert.pem()),
-    ] {
-        std::fs::write(tls.join(name), text).expect("a file");
-    }
+    write_certificates(folder.path(), "example.com");
     let output = tidegate(&folder.path().join("tidegate.toml"), &["check", "--json"]);
     assert!(output.status.success(), "{}", said(&output));
     let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("the check prints JSON");
