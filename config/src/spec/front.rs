@@ -31,7 +31,8 @@ spec! {
         },
         /// Metrics, health and read-only status over HTTP. Default none.
         optional admin: SocketAddr = socket,
-        /// The Unix socket that the command line talks to. Default `tidegate.sock` in `state_dir`.
+        /// The Unix socket that the command line talks to. Default `tidegate.sock` in `state_dir`. A change needs a
+        /// restart.
         optional socket: PathBuf = path,
     }
 }

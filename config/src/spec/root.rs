@@ -28,7 +28,7 @@ spec! {
         optional startup_deadline: Duration = |field| field.duration(ms(0)..=10 * MINUTE),
         /// How long a stopping daemon lets requests in flight finish. Default `"30s"`, up to `"1h"`.
         optional drain_deadline: Duration = |field| field.duration(ms(0)..=HOUR),
-        /// Concurrent checks of one address. Default 4, 1 to 1024.
+        /// Concurrent checks of one address. Default 4, 1 to 1024. A change needs a restart.
         optional probes_per_target_max: u64 = |field| field.integer(1..=1024),
         /// This edge.
         optional node: NodeSpec = NodeSpec::read,
