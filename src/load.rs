@@ -30,6 +30,8 @@ pub enum LoadError {
     Zone { zone: String, detail: String },
     #[error("certificates in {path}: {detail}")]
     Ca { path: PathBuf, detail: String },
+    #[error("client certificate {path}: {detail}")]
+    ClientCertificate { path: PathBuf, detail: String },
     #[error("origin {origin}: {detail}")]
     Origin { origin: String, detail: String },
     #[error("{}", lines(.0))]

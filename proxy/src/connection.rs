@@ -1,12 +1,16 @@
 //! One client connection: request after request until either side has enough.
 
+use std::future::poll_fn;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::v1::server::HttpSession;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
@@ -39,7 +43,7 @@ pub(crate) async fn run(
         let _ = stop.wait_for(|&phase| phase == Phase::Stop).await;
     };
     let served = async {
-        let Some(open) = front::open(shared, front, tcp, socket).await else { return };
+        let Some(open) = Box::pin(front::open(shared, front, tcp, socket)).await else { return };
         match open.protocol {
             Protocol::Http1 => serve(shared, open.stream, open.peer, phase).await,
         }
@@ -84,7 +88,9 @@ async fn serve(shared: &Shared, mut stream: Stream, peer: Peer, mut phase: watch
         let caller = Caller::of(peer, &session.req_header().headers, &settings.addresses);
         let last = served == requests_max;
         let client = Client { caller, settings, facts, behind, last, phase: phase.clone() };
-        let Some((next, prefix)) = forward::serve(shared, session, client).await else { return };
+        // Apart, so that a connection that waits does not hold the room that serving a request takes.
+        let served = Box::pin(forward::serve(shared, session, client)).await;
+        let Some((next, prefix)) = served else { return };
         stream = next;
         carry = prefix;
     }
@@ -97,17 +103,34 @@ async fn first_bytes(
     phase: &mut watch::Receiver<Phase>,
     patience: Duration,
 ) -> bool {
-    carry.reserve(FIRST_READ);
     let leaving = async {
         let _ = phase.wait_for(|&phase| phase != Phase::Running).await;
     };
     tokio::select! {
         // Reading first: a request that has arrived is served even while draining.
         biased;
-        read = stream.read_buf(carry) => matches!(read, Ok(n) if n > 0),
+        arrived = arrival(stream, carry) => arrived,
         () = leaving => false,
         () = tokio::time::sleep(patience) => false,
     }
+}
+
+/// Waits for bytes without holding a buffer for them: most connections wait, most of the time.
+async fn arrival(stream: &mut Stream, carry: &mut BytesMut) -> bool {
+    // Whatever room an earlier request had.
+    *carry = BytesMut::new();
+    poll_fn(|cx| {
+        let mut room = [MaybeUninit::uninit(); FIRST_READ];
+        let mut room = ReadBuf::uninit(&mut room);
+        match Pin::new(&mut *stream).poll_read(cx, &mut room) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(read) => {
+                carry.extend_from_slice(room.filled());
+                Poll::Ready(read.is_ok() && !carry.is_empty())
+            }
+        }
+    })
+    .await
 }
 
 /// Answers a request that never became one, and closes.

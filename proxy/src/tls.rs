@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use thiserror::Error;
 
@@ -32,6 +33,8 @@ pub struct TlsTarget {
     pub sni: Option<Arc<str>>,
     /// How its certificate is verified.
     pub verify: Verify,
+    /// Shown to an origin that asks who is there.
+    pub identity: Option<Arc<CertifiedKey>>,
 }
 
 /// Why TLS settings cannot work.
@@ -69,12 +72,11 @@ impl TlsClient {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()?;
-        let config = match &settings.verify {
-            Verify::Off => builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(NoVerification(provider)))
-                .with_no_client_auth(),
-            Verify::System => builder.with_root_certificates(system_store()?).with_no_client_auth(),
+        let builder = match &settings.verify {
+            Verify::Off => {
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(NoVerification(provider)))
+            }
+            Verify::System => builder.with_root_certificates(system_store()?),
             Verify::Ca(certificates) => {
                 let mut store = RootCertStore::empty();
                 for certificate in certificates.iter() {
@@ -83,8 +85,14 @@ impl TlsClient {
                 if store.is_empty() {
                     return Err(TlsError::EmptyStore);
                 }
-                builder.with_root_certificates(store).with_no_client_auth()
+                builder.with_root_certificates(store)
             }
+        };
+        let config = match &settings.identity {
+            Some(identity) => {
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(identity))))
+            }
+            None => builder.with_no_client_auth(),
         };
         Ok(Self { connector: Arc::new(config).into(), name })
     }

@@ -5,11 +5,13 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
+use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
-use tidegate_config::{Check, Config, Ejection, Scheme, Tls, Verify};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use tidegate_config::{Check, ClientCertificate, Config, Ejection, Scheme, Tls, Verify};
 use tidegate_health::id::OriginId;
-use tidegate_probe::{CaBundle, HttpCheck, Kind, ProbeSpec, StatusSet, Timing, TlsCheck};
+use tidegate_probe::{CaBundle, HttpCheck, Identity, Kind, ProbeSpec, StatusSet, Timing, TlsCheck};
 use tidegate_proxy::{EjectionPolicy, Target, TlsTarget};
 
 use super::{LoadError, read};
@@ -20,7 +22,7 @@ pub(super) fn load(
     folder: &Path,
     errors: &mut Vec<LoadError>,
 ) -> (Vec<ProbeSpec>, Vec<Arc<Target>>) {
-    let mut bundles = Bundles { folder: folder.to_owned(), read: HashMap::new() };
+    let mut bundles = Bundles { folder: folder.to_owned(), read: HashMap::new(), identities: HashMap::new() };
     let mut loaded = (Vec::with_capacity(config.origins.len()), Vec::with_capacity(config.origins.len()));
     for id in config.fleet.origin_ids() {
         match probe(config, id, &mut bundles).and_then(|probe| Ok((probe, target(config, id, &mut bundles)?)))
@@ -52,11 +54,13 @@ impl Fault {
     }
 }
 
-/// Private certificate authorities by path, each read once. None: it was no use, and that has been said.
+/// Private certificate authorities and client certificates by path, each read once. None: it was no use, and that has
+/// been said.
 struct Bundles {
     /// Relative paths start here.
     folder: PathBuf,
     read: HashMap<PathBuf, Option<Bundle>>,
+    identities: HashMap<(PathBuf, PathBuf), Option<Arc<CertifiedKey>>>,
 }
 
 /// One file of root certificates, as probes and as the proxy take it.
@@ -76,6 +80,32 @@ impl Bundles {
         self.read.insert(path, bundle.as_ref().ok().cloned());
         bundle.map_err(Fault::Load)
     }
+
+    fn identity(&mut self, files: &ClientCertificate) -> Result<Arc<CertifiedKey>, Fault> {
+        let (cert, key) = (self.folder.join(&files.cert), self.folder.join(&files.key));
+        if let Some(known) = self.identities.get(&(cert.clone(), key.clone())) {
+            return known.clone().ok_or(Fault::Said);
+        }
+        let identity = identity(&cert, &key);
+        self.identities.insert((cert, key), identity.as_ref().ok().cloned());
+        identity.map_err(Fault::Load)
+    }
+}
+
+/// A client certificate with its key, which must belong together.
+fn identity(cert: &Path, key: &Path) -> Result<Arc<CertifiedKey>, LoadError> {
+    let failed = |path: &Path, detail: String| LoadError::ClientCertificate { path: path.to_owned(), detail };
+    let (chain, secret) = (read(cert)?, read(key)?);
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain.as_bytes()).collect();
+    let chain = chain.map_err(|error| failed(cert, error.to_string()))?;
+    if chain.is_empty() {
+        return Err(failed(cert, "no certificate in PEM form".to_owned()));
+    }
+    let secret =
+        PrivateKeyDer::from_pem_slice(secret.as_bytes()).map_err(|error| failed(key, error.to_string()))?;
+    CertifiedKey::from_der(chain, secret, &ring::default_provider())
+        .map(Arc::new)
+        .map_err(|error| failed(cert, format!("does not work with the key {}: {error}", key.display())))
 }
 
 fn bundle(path: &Path) -> Result<Bundle, LoadError> {
@@ -119,7 +149,11 @@ fn tls_check(tls: &Tls, ip: IpAddr, bundles: &mut Bundles) -> Result<TlsCheck, F
         Verify::Ca(path) => tidegate_probe::Verify::Ca(bundles.get(path)?.probe),
     };
     let name = tls.server_name.as_deref().map_or_else(|| ip.to_string(), str::to_owned);
-    TlsCheck::new(&name, verify).map_err(Fault::origin)
+    let check = TlsCheck::new(&name, verify).map_err(Fault::origin)?;
+    Ok(match &tls.client_certificate {
+        Some(files) => check.with_identity(Identity::new(bundles.identity(files)?)),
+        None => check,
+    })
 }
 
 fn target(config: &Config, id: OriginId, bundles: &mut Bundles) -> Result<Arc<Target>, Fault> {
@@ -138,7 +172,8 @@ fn tls_target(tls: &Tls, bundles: &mut Bundles) -> Result<TlsTarget, Fault> {
         Verify::Off => tidegate_proxy::Verify::Off,
         Verify::Ca(path) => tidegate_proxy::Verify::Ca(bundles.get(path)?.proxy),
     };
-    Ok(TlsTarget { sni: tls.server_name.clone(), verify })
+    let identity = tls.client_certificate.as_ref().map(|files| bundles.identity(files)).transpose()?;
+    Ok(TlsTarget { sni: tls.server_name.clone(), verify, identity })
 }
 
 fn ejection(configured: Ejection) -> EjectionPolicy {

@@ -24,7 +24,7 @@ pub use outcome::{Failure, Observation, Outcome, OwnFault, Stage, TlsFailure};
 pub use prober::{Prober, Verdict};
 pub use schedule::{Scheduler, Settings};
 pub use spec::{HttpCheck, Kind, ProbeSpec, SpecError, StatusSet, StatusSetError, Timing};
-pub use tls::{CaBundle, CaError, TlsCheck, Trust, Verify};
+pub use tls::{CaBundle, CaError, Identity, TlsCheck, Trust, Verify};
 
 /// A connection carries this many probes, then the next one opens a fresh one: a health check that only ever
 /// reuses a connection does not notice that nobody else can connect any more.

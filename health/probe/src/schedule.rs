@@ -21,7 +21,7 @@ use crate::cadence::{Cadence, Pace};
 use crate::outcome::Observation;
 use crate::prober::{Prober, Verdict};
 use crate::spec::{Kind, ProbeSpec, Target};
-use crate::tls::Trust;
+use crate::tls::{TlsCheck, Trust};
 
 /// First probes are spread over this much per origin ...
 const SPREAD_EACH: Duration = Duration::from_millis(1);
@@ -212,11 +212,11 @@ impl Scheduler {
         let targets = || self.loops.values().map(|running| &*running.target);
         let used: HashSet<IpAddr> = targets().map(|target| target.addr.ip()).collect();
         self.permits.retain(|ip, _| used.contains(ip));
-        let bundles = targets().filter_map(|target| match &target.kind {
-            Kind::Http(check) => check.tls.as_ref()?.bundle(),
+        let ways = targets().filter_map(|target| match &target.kind {
+            Kind::Http(check) => check.tls.as_ref().map(TlsCheck::way),
             Kind::Tcp => None,
         });
-        self.trust.keep(&bundles.collect());
+        self.trust.keep(&ways.collect());
     }
 }
 

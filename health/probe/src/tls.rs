@@ -1,6 +1,6 @@
 //! Whom to trust, and sessions over TLS.
 //!
-//! One client configuration per way of verifying is made and shared by all probes. Sessions are never resumed: a
+//! One client configuration per way of verifying and showing oneself is made and shared by all probes. Sessions are never resumed: a
 //! resumed handshake shows no certificate, so an expired one would go unnoticed for as long as tickets are renewed.
 
 use std::collections::{HashMap, HashSet};
@@ -13,6 +13,7 @@ use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -25,8 +26,20 @@ use crate::spec::SpecError;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TlsCheck {
     name: ServerName<'static>,
-    verify: Verify,
+    way: Way,
 }
+
+/// What two checks must have in common to share a client configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Way {
+    verify: Verify,
+    identity: Option<Identity>,
+}
+
+/// What is shown to origins that ask for a certificate. Two are equal if their certificates are: the key belongs to the
+/// certificate.
+#[derive(Clone)]
+pub struct Identity(Arc<CertifiedKey>);
 
 /// Which certificates are accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -63,10 +76,9 @@ pub enum CaError {
 /// The client configurations, each made when it is first needed. One per daemon: the system's store is read once.
 #[derive(Default)]
 pub struct Trust {
-    system: OnceLock<Result<Arc<ClientConfig>, TlsFailure>>,
-    off: OnceLock<Result<Arc<ClientConfig>, TlsFailure>>,
+    system: OnceLock<Result<Arc<RootCertStore>, TlsFailure>>,
     /// At most one per check: those that no check uses any more are forgotten.
-    bundles: Mutex<HashMap<CaBundle, Result<Arc<ClientConfig>, TlsFailure>>>,
+    ways: Mutex<HashMap<Way, Result<Arc<ClientConfig>, TlsFailure>>>,
 }
 
 impl TlsCheck {
@@ -76,14 +88,46 @@ impl TlsCheck {
     /// When `sni` is neither.
     pub fn new(sni: &str, verify: Verify) -> Result<Self, SpecError> {
         let name = ServerName::try_from(sni.to_owned()).map_err(|_| SpecError::Sni(sni.to_owned()))?;
-        Ok(Self { name, verify })
+        Ok(Self { name, way: Way { verify, identity: None } })
     }
 
-    pub(crate) fn bundle(&self) -> Option<&CaBundle> {
-        match &self.verify {
-            Verify::Ca(bundle) => Some(bundle),
-            Verify::System | Verify::Off => None,
-        }
+    /// Shows this to an origin that asks who is there.
+    #[must_use]
+    pub fn with_identity(mut self, identity: Identity) -> Self {
+        self.way.identity = Some(identity);
+        self
+    }
+
+    pub(crate) fn way(&self) -> &Way {
+        &self.way
+    }
+}
+
+impl Identity {
+    /// A certificate chain and its key.
+    #[must_use]
+    pub fn new(key: Arc<CertifiedKey>) -> Self {
+        Self(key)
+    }
+}
+
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.cert == other.0.cert
+    }
+}
+
+impl Eq for Identity {}
+
+impl Hash for Identity {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.cert.hash(state);
+    }
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Identity({} certificates)", self.0.cert.len())
     }
 }
 
@@ -125,22 +169,26 @@ impl std::fmt::Debug for CaBundle {
 }
 
 impl Trust {
-    /// The configuration for a way of verifying. Reads the system's trust store the first time it is asked for it.
-    fn config(&self, verify: &Verify) -> Result<Arc<ClientConfig>, TlsFailure> {
+    /// The configuration for a way. Reads the system's trust store the first time it is asked for it.
+    fn config(&self, way: &Way) -> Result<Arc<ClientConfig>, TlsFailure> {
+        let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
+        ways.entry(way.clone())
+            .or_insert_with(|| client(self.verifier(&way.verify)?, way.identity.as_ref()))
+            .clone()
+    }
+
+    fn verifier(&self, verify: &Verify) -> Result<Arc<dyn ServerCertVerifier>, TlsFailure> {
         match verify {
-            Verify::System => self.system.get_or_init(system).clone(),
-            Verify::Off => self.off.get_or_init(|| client(Arc::new(Anyone::default()))).clone(),
-            Verify::Ca(bundle) => {
-                let mut bundles = self.bundles.lock().unwrap_or_else(PoisonError::into_inner);
-                bundles.entry(bundle.clone()).or_insert_with(|| authority(bundle.roots.clone())).clone()
-            }
+            Verify::System => authority(self.system.get_or_init(system).clone()?),
+            Verify::Off => Ok(Arc::new(Anyone::default())),
+            Verify::Ca(bundle) => authority(bundle.roots.clone()),
         }
     }
 
-    /// Forgets the bundles that are not among these.
-    pub(crate) fn keep(&self, used: &HashSet<&CaBundle>) {
-        let mut bundles = self.bundles.lock().unwrap_or_else(PoisonError::into_inner);
-        bundles.retain(|bundle, _| used.contains(bundle));
+    /// Forgets the ways that are not among these.
+    pub(crate) fn keep(&self, used: &HashSet<&Way>) {
+        let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
+        ways.retain(|way, _| used.contains(way));
     }
 }
 
@@ -152,7 +200,7 @@ pub(crate) struct Handshake {
 
 impl Handshake {
     pub(crate) fn new(check: &TlsCheck, trust: &Trust) -> Self {
-        Self { name: check.name.clone(), config: trust.config(&check.verify) }
+        Self { name: check.name.clone(), config: trust.config(&check.way) }
     }
 
     pub(crate) async fn perform(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Fault> {
@@ -187,27 +235,36 @@ pub(crate) fn tls_failure(error: &io::Error) -> Option<TlsFailure> {
     })
 }
 
-fn system() -> Result<Arc<ClientConfig>, TlsFailure> {
+fn system() -> Result<Arc<RootCertStore>, TlsFailure> {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
         tracing::warn!(%error, "part of the system's trust store cannot be read");
     }
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() { Err(TlsFailure::NoRoots) } else { authority(Arc::new(roots)) }
+    if roots.is_empty() { Err(TlsFailure::NoRoots) } else { Ok(Arc::new(roots)) }
 }
 
-fn authority(roots: Arc<RootCertStore>) -> Result<Arc<ClientConfig>, TlsFailure> {
+fn authority(roots: Arc<RootCertStore>) -> Result<Arc<dyn ServerCertVerifier>, TlsFailure> {
     let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::new(ring::default_provider()));
-    client(verifier.build().map_err(|_| TlsFailure::NoRoots)?)
+    Ok(verifier.build().map_err(|_| TlsFailure::NoRoots)?)
 }
 
-fn client(verifier: Arc<dyn ServerCertVerifier>) -> Result<Arc<ClientConfig>, TlsFailure> {
+fn client(
+    verifier: Arc<dyn ServerCertVerifier>,
+    identity: Option<&Identity>,
+) -> Result<Arc<ClientConfig>, TlsFailure> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|_| TlsFailure::Protocol)?;
-    let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+    let mut config = match identity {
+        Some(identity) => {
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.0.clone())))
+        }
+        None => builder.with_no_client_auth(),
+    };
     config.resumption = Resumption::disabled();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))

@@ -4,6 +4,7 @@
 
 mod drain;
 mod forwarding;
+mod front;
 mod garbage;
 mod hygiene;
 mod interim;

@@ -3,7 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::sign::CertifiedKey;
 use tidegate_proxy::{EjectionPolicy, SignalKind, Target, TlsError, TlsTarget, Verify};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -13,6 +17,14 @@ use crate::kit::*;
 /// An origin with a certificate of its own for these names. Answers every request with its length; returns its address
 /// and certificate.
 async fn tls_origin(names: &[&str]) -> (SocketAddr, CertificateDer<'static>) {
+    demanding_origin(names, None).await
+}
+
+/// One that, where a verifier is given, wants to know who asks.
+async fn demanding_origin(
+    names: &[&str],
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+) -> (SocketAddr, CertificateDer<'static>) {
     let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
     let made = rcgen::generate_simple_self_signed(names).unwrap();
     let certificate = made.cert.der().clone();
@@ -21,7 +33,7 @@ async fn tls_origin(names: &[&str]) -> (SocketAddr, CertificateDer<'static>) {
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_no_client_auth()
+        .with_client_cert_verifier(verifier.unwrap_or_else(WebPkiClientVerifier::no_client_auth))
         .with_single_cert(vec![certificate.clone()], key)
         .unwrap();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
@@ -55,7 +67,7 @@ async fn tls_origin(names: &[&str]) -> (SocketAddr, CertificateDer<'static>) {
 }
 
 fn tls_target(addr: SocketAddr, sni: Option<&str>, verify: Verify) -> Result<Arc<Target>, TlsError> {
-    let tls = TlsTarget { sni: sni.map(Into::into), verify };
+    let tls = TlsTarget { sni: sni.map(Into::into), verify, identity: None };
     Target::new("tls".into(), addr, Some(tls), EjectionPolicy::default())
 }
 
@@ -87,6 +99,24 @@ async fn certificates_are_verified_as_the_origin_says() {
             signals.iter().filter(|s| s.kind == SignalKind::Refused).count(),
             if status == 200 { 0 } else { 2 }
         );
+    }
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_shown_to_an_origin_that_demands_one() {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let made = rcgen::generate_simple_self_signed(vec!["edge.test".to_owned()]).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().unwrap();
+    let (addr, _) = demanding_origin(&["origin.test"], Some(verifier)).await;
+    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let own = CertifiedKey::from_der(vec![made.cert.der().clone()], key, &provider).unwrap();
+    for (identity, status) in [(Some(Arc::new(own)), 200), (None, 502)] {
+        let tls = TlsTarget { sni: Some("origin.test".into()), verify: Verify::Off, identity };
+        let target = Target::new("tls".into(), addr, Some(tls), EjectionPolicy::default()).unwrap();
+        assert_eq!(edge_to(&target).await.ask(GET).await.status, status);
     }
 }
 
