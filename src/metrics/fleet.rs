@@ -2,6 +2,7 @@
 
 use prometheus::{HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Result};
 use tidegate_health::durable::SwitchKind;
+use tidegate_health::fit;
 use tidegate_health::fleet::Fleet;
 use tidegate_health::hysteresis::Health;
 use tidegate_health::id::GroupId;
@@ -37,6 +38,7 @@ struct GroupMetrics {
     proposal: IntGaugeVec,
     latched: IntGaugeVec,
     diverged: IntGaugeVec,
+    site_fit: IntGaugeVec,
 }
 
 impl FleetMetrics {
@@ -131,6 +133,11 @@ impl GroupMetrics {
             proposal: new.gauges("group_proposal_waiting", proposal, &["group"])?,
             latched: new.gauges("group_latched", latched, &GROUP_SITE)?,
             diverged: new.gauges("group_diverged", "1 for sites whose data may have forked.", &GROUP_SITE)?,
+            site_fit: new.gauges(
+                "group_site_fit",
+                "1 for sites that are fit for a group, 0 for those that are not or of which too little is known.",
+                &GROUP_SITE,
+            )?,
         })
     }
 
@@ -146,11 +153,12 @@ impl GroupMetrics {
         for known in Condition::ALL {
             self.condition.with_label_values(&[name, known.slug()]).set(i64::from(known == condition));
         }
-        for id in &group.sites {
-            let site = &fleet.site(*id).name;
+        for site_id in &group.sites {
+            let site = &fleet.site(*site_id).name;
             let flag =
                 |gauge: &IntGaugeVec, holds| gauge.with_label_values(&[name, site]).set(i64::from(holds));
-            flag(&self.active, own.active == Some(*id));
+            flag(&self.active, own.active == Some(*site_id));
+            flag(&self.site_fit, fit::fitness(fleet, state, id, *site_id).is_fit());
             flag(&self.latched, durable.latched.contains(site));
             flag(&self.diverged, durable.diverged.contains(site));
         }
