@@ -5,7 +5,7 @@
 //! the store.
 
 mod assemble;
-mod listeners;
+pub(crate) mod listeners;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,14 +19,15 @@ use tracing_subscriber::EnvFilter;
 use crate::admin::{self, Admin, Readiness, SocketFile, Stage};
 use crate::cli::{DONE, complain};
 use crate::clock::{Clock, wall};
-use crate::control::{Handle, QUEUE_MAX};
+use crate::control::{Handle, Plan, QUEUE_MAX};
 use crate::load::{self, Loaded};
 use crate::metrics::Metrics;
 use crate::notify::Notify;
+use crate::reload::{self, Present, Reloader};
 use crate::traffic::Traffic;
 use crate::world::Worlds;
 use assemble::{Assembly, Wiring};
-use listeners::{Listeners, TrafficParts};
+use listeners::{Kind, Listeners};
 
 /// Results waiting for the control task.
 const OBSERVATIONS_MAX: usize = 4096;
@@ -52,7 +53,7 @@ pub fn run(path: &Path) -> u8 {
         Ok(runtime) => runtime,
         Err(error) => return complain(&format!("cannot start: {error}")),
     };
-    let outcome = runtime.block_on(serve(loaded));
+    let outcome = runtime.block_on(serve(path, loaded));
     runtime.shutdown_timeout(STOP);
     match outcome {
         Ok(()) => DONE,
@@ -88,8 +89,8 @@ fn low_port(at: &str, error: &std::io::Error) -> &'static str {
     }
 }
 
-async fn serve(loaded: Loaded) -> Result<(), AppError> {
-    let mut signals = Signals::catch()?;
+async fn serve(path: &Path, loaded: Loaded) -> Result<(), AppError> {
+    let (mut signals, mut hangups) = Signals::catch()?;
     let clock = Clock::start();
     let metrics = Arc::new(Metrics::new()?);
     let worlds = Worlds::default();
@@ -98,30 +99,37 @@ async fn serve(loaded: Loaded) -> Result<(), AppError> {
     let (round, mut first_round) = watch::channel(false);
     let (stop_control, stopped) = watch::channel(false);
 
-    let Loaded { config, zones, probes, targets, .. } = loaded;
+    let present = Present::of(path.to_owned(), &loaded);
+    let config = present.config.clone();
+    let Loaded { zones, probes, targets, .. } = loaded;
     listeners::try_all(&config)?;
     let notify = Notify::from_env();
     notify.starting(config.startup_deadline).await;
     let wiring = Wiring { results, worlds: worlds.clone(), metrics: metrics.clone(), clock, round };
-    let Assembly { control, fleet, store } =
-        assemble::assemble(&config, zones, probes, targets, wiring).await?;
+    let plan = Plan::new(&config, zones, probes, targets);
+    let Assembly { control, store } = assemble::assemble(&config, plan, wiring).await?;
     let handle = Handle::new(messages);
     let mut control = tokio::spawn(control.run(inbox, observations, stopped));
     let tending = tokio::spawn(notify.clone().tend(handle.clone(), worlds.clone()));
 
     let readiness = Readiness::default();
+    let (reloads, mut reload_requests) = mpsc::channel(reload::QUEUE_MAX);
     let admin = Admin {
         node: config.node.name.clone(),
         started: wall(),
-        fleet: fleet.clone(),
         control: handle.clone(),
         store,
         worlds: worlds.clone(),
         metrics: metrics.clone(),
         readiness: readiness.clone(),
+        reloads,
     };
-    let (mut admin_tasks, _socket_file) = open_admin(&config, admin).await?;
-    admin_tasks.push(tending);
+    let traffic = Arc::new(Traffic { metrics: metrics.clone(), control: handle.clone() });
+    let mut listeners = Listeners::new(&config, &worlds, &traffic, admin.clone());
+    let (socket, _socket_file) = open_socket(&config, admin)?;
+    let admin_tasks = vec![socket, tending];
+    let early = listeners::doors(&config).into_iter().filter(|(kind, _)| *kind == Kind::Admin);
+    listeners.serve(listeners.bind(early).await?);
 
     let waited = tokio::select! {
         waited = tokio::time::timeout(config.startup_deadline, first_round.wait_for(|complete| *complete)) => waited,
@@ -132,53 +140,51 @@ async fn serve(loaded: Loaded) -> Result<(), AppError> {
             "the first round of probes is not complete; opening all the same, on what the store knows"
         );
     }
-    let traffic = Arc::new(Traffic { metrics, control: handle });
-    let listeners = match Listeners::open(&config, TrafficParts { worlds, traffic }) {
-        Ok(listeners) => listeners,
+    match listeners.bind(listeners::doors(&config)).await {
+        Ok(bound) => listeners.serve(bound),
         Err(error) => {
             finish(stop_control, control, admin_tasks).await?;
             return Err(error);
         }
-    };
+    }
     readiness.set(Stage::Open);
     notify.ready().await;
     tracing::info!(http = ?config.listen.http, dns = ?config.listen.dns, "ready");
 
+    let parts = reload::Parts { listeners, control: handle, metrics, notify: notify.clone() };
+    let mut reloader = Reloader::new(present, parts);
     tokio::select! {
         () = signals.stop() => {}
+        () = reloader.run(&mut hangups, &mut reload_requests) => {}
         // Without it nothing would ever move again; a supervisor's restart resumes where the store says.
         ended = &mut control => {
             return Err(AppError::Control(ended.err().map_or_else(String::new, |error| error.to_string())));
         }
     }
+    let drain_deadline = reloader.present().drain_deadline;
     readiness.set(Stage::Draining);
-    notify.stopping(config.drain_deadline).await;
+    notify.stopping(drain_deadline).await;
     tracing::info!(
-        deadline_ms = config.drain_deadline.as_millis(),
+        deadline_ms = drain_deadline.as_millis(),
         "stopping: draining; a second signal stops at once"
     );
     tokio::select! {
-        () = listeners.drain(config.drain_deadline) => {}
+        () = reloader.listeners.drain(drain_deadline) => {}
         () = signals.stop() => tracing::warn!("stopping at once"),
     }
     finish(stop_control, control, admin_tasks).await
 }
 
-async fn open_admin(
+/// The control socket is open from the first moment on: a daemon that is starting can be asked why it waits.
+fn open_socket(
     config: &tidegate_config::Config,
     admin: Admin,
-) -> Result<(Vec<JoinHandle<()>>, SocketFile), AppError> {
+) -> Result<(JoinHandle<()>, SocketFile), AppError> {
     let path = &config.listen.socket;
-    let listen = |what, at: String| move |source| AppError::Listen { what, at, source };
-    let (socket, file) =
-        admin::bind_socket(path).map_err(listen("the control socket", path.display().to_string()))?;
-    let mut tasks = vec![tokio::spawn(admin::serve_socket(socket, admin.clone()))];
-    if let Some(address) = config.listen.admin {
-        let listener =
-            tokio::net::TcpListener::bind(address).await.map_err(listen("admin", address.to_string()))?;
-        tasks.push(tokio::spawn(admin::serve_tcp(listener, admin)));
-    }
-    Ok((tasks, file))
+    let failed =
+        |source| AppError::Listen { what: "the control socket", at: path.display().to_string(), source };
+    let (socket, file) = admin::bind_socket(path).map_err(failed)?;
+    Ok((tokio::spawn(admin::serve_socket(socket, admin)), file))
 }
 
 /// The control task ends, then everything that only looked at it.
@@ -198,33 +204,26 @@ async fn finish(
     Ok(())
 }
 
-/// The signals that concern a daemon.
+/// The signals that end a daemon.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    hangup: Signal,
 }
 
 impl Signals {
-    fn catch() -> Result<Self, AppError> {
+    /// Those that end the daemon, and the one that asks for a reload: from here on it ends nothing.
+    fn catch() -> Result<(Self, Signal), AppError> {
         let catch = |kind| signal(kind).map_err(AppError::Signals);
-        Ok(Self {
-            terminate: catch(SignalKind::terminate())?,
-            interrupt: catch(SignalKind::interrupt())?,
-            hangup: catch(SignalKind::hangup())?,
-        })
+        let stopping =
+            Self { terminate: catch(SignalKind::terminate())?, interrupt: catch(SignalKind::interrupt())? };
+        Ok((stopping, catch(SignalKind::hangup())?))
     }
 
     /// Waits for the next order to stop.
     async fn stop(&mut self) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => {
-                    tracing::warn!("SIGHUP ignored: this version takes a new configuration only with a restart");
-                }
-            }
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod demo;
 pub mod load;
 pub mod metrics;
 pub mod notify;
+pub mod reload;
 pub mod serial;
 pub mod store;
 pub mod traffic;

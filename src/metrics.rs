@@ -1,8 +1,10 @@
 //! What Prometheus scrapes. Every label is bounded by the configuration or by a fixed set.
 
 mod fleet;
+mod forget;
 mod questions;
 mod register;
+mod reload;
 mod traffic;
 
 use prometheus::proto::MetricType;
@@ -15,8 +17,10 @@ use tidegate_health::state::State;
 use tidegate_probe::Observation;
 
 use fleet::FleetMetrics;
+use forget::Known;
 pub use register::Described;
 use register::Register;
+use reload::ReloadMetrics;
 pub(crate) use traffic::TrafficMetrics;
 
 /// The metrics of one daemon, on a registry of their own.
@@ -25,6 +29,7 @@ pub struct Metrics {
     described: Vec<Described>,
     fleet: FleetMetrics,
     pub(crate) traffic: TrafficMetrics,
+    reload: ReloadMetrics,
     refused_orders: IntCounter,
     stalls: IntCounter,
     store_failures: IntCounter,
@@ -44,6 +49,7 @@ impl Metrics {
         Ok(Self {
             fleet: FleetMetrics::new(&new)?,
             traffic: TrafficMetrics::new(&new)?,
+            reload: ReloadMetrics::new(&new)?,
             refused_orders: new.counter("refused_orders_total", "Orders of operators that were refused.")?,
             stalls: new
                 .counter("control_stalls_total", "Times the control loop found that it had been stopped.")?,
@@ -88,6 +94,24 @@ impl Metrics {
     pub fn expect(&self, fleet: &Fleet) {
         self.fleet.expect(fleet);
         self.traffic.expect(fleet);
+    }
+
+    /// Another fleet: series of what is gone go with it, those of what is new appear.
+    pub fn replace(&self, new: &Fleet) {
+        let known = Known::of(new);
+        self.fleet.forget(&known);
+        self.traffic.forget(&known);
+        self.expect(new);
+    }
+
+    /// A configuration was taken.
+    pub fn reloaded(&self) {
+        self.reload.taken(crate::clock::wall());
+    }
+
+    /// A configuration was refused; the old one runs on.
+    pub fn reload_refused(&self) {
+        self.reload.refused();
     }
 
     /// Takes over what a new World says.

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tidegate_health::fleet::Fleet;
 use tidegate_health::id::Name;
 
 /// One generation.
@@ -13,6 +14,8 @@ use tidegate_health::id::Name;
 pub struct World {
     /// Grows with every change, from one at the start of the process.
     pub generation: u64,
+    /// What the numbers of everything else count.
+    pub fleet: Arc<Fleet>,
     pub dns: Arc<tidegate_dns::View>,
     pub proxy: Arc<tidegate_proxy::View>,
     /// Groups that are active nowhere.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion};
-use tidegate::control::{Publisher, Service, ZoneSource};
+use tidegate::control::{Plan, Publisher, Service, ZoneSource};
 use tidegate::metrics::Metrics;
 use tidegate::world::Worlds;
 use tidegate_config::{Protocol, Spill, SteerSettings};
@@ -24,14 +24,16 @@ pub(crate) fn publishing(c: &mut Criterion) {
         let (state, _) = settled(&fleet);
         let targets = targets(origins).collect();
         let zones = vec![zone(&fleet)];
-        let mut publisher = Publisher::new(Worlds::default(), targets, services(&fleet), zones, &state);
+        let mut publisher = Publisher::new(Worlds::default(), &state);
+        let services = services(&fleet);
+        let plan = Plan { fleet: Arc::new(fleet), probes: Vec::new(), targets, services, zones };
         let serials = BTreeMap::new();
         group.bench_function(BenchmarkId::new("world", origins), |b| {
-            b.iter(|| publisher.publish(&fleet, &state, &serials));
+            b.iter(|| publisher.publish(&plan, &state, &serials));
         });
         let metrics = Metrics::new().expect("names are unique");
         group.bench_function(BenchmarkId::new("metrics", origins), |b| {
-            b.iter(|| metrics.published(&fleet, &state, 7));
+            b.iter(|| metrics.published(&plan.fleet, &state, 7));
         });
     }
     group.finish();

@@ -171,6 +171,12 @@ impl State {
         &self.groups[id.index()]
     }
 
+    /// Whether a change of any group is on its way to the store.
+    #[must_use]
+    pub fn is_deciding(&self) -> bool {
+        self.groups.iter().any(|group| group.pending.is_some())
+    }
+
     #[must_use]
     pub fn origin(&self, id: OriginId) -> &OriginState {
         &self.origins[id.index()]

@@ -59,6 +59,8 @@ pub struct Target {
     name: Arc<str>,
     addr: SocketAddr,
     tls: Option<TlsClient>,
+    /// What `tls` was made of.
+    tls_settings: Option<TlsTarget>,
     policy: EjectionPolicy,
     in_flight: AtomicU32,
     /// Failures of the transport in a row, and 5xx answers in a row.
@@ -84,11 +86,13 @@ impl Target {
         tls: Option<TlsTarget>,
         policy: EjectionPolicy,
     ) -> Result<Arc<Self>, TlsError> {
-        let tls = tls.map(|tls| TlsClient::new(&tls, addr)).transpose()?;
+        let tls_settings = tls;
+        let tls = tls_settings.as_ref().map(|tls| TlsClient::new(tls, addr)).transpose()?;
         Ok(Arc::new(Self {
             name,
             addr,
             tls,
+            tls_settings,
             policy,
             in_flight: AtomicU32::new(0),
             transport_failures: AtomicU32::new(0),
@@ -104,6 +108,15 @@ impl Target {
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// Whether `other` is reached and judged in the same way, so that either can stand for both.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.addr == other.addr
+            && self.tls_settings == other.tls_settings
+            && self.policy == other.policy
     }
 
     /// Where connections go.

@@ -15,7 +15,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use thiserror::Error;
 
 /// How an origin's certificate is verified.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Verify {
     /// Against the system's trust store.
     #[default]
@@ -27,7 +27,7 @@ pub enum Verify {
 }
 
 /// TLS settings of an origin.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsTarget {
     /// The name sent as SNI and verified; an IP address is verified and not sent. `None` uses the origin's address.
     pub sni: Option<Arc<str>>,

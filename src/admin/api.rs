@@ -16,12 +16,14 @@ use tidegate_health::fleet::Fleet;
 use tidegate_health::id::{GroupId, Name};
 use tidegate_health::order::{Order, Rule, Verb};
 use tidegate_health::time::Wall;
+use tokio::sync::{mpsc, oneshot};
 
 use super::listen::Peer;
 use super::readiness::{Readiness, Stage};
-use super::shape::{ApiError, DoneReply, OrderBody, StatusReply};
+use super::shape::{ApiError, DoneReply, OrderBody, ReloadReply, StatusReply};
 use crate::control::Handle;
 use crate::metrics::Metrics;
+use crate::reload;
 use crate::store::Store;
 use crate::world::Worlds;
 
@@ -39,12 +41,12 @@ const LOOKING: &str =
 pub struct Admin {
     pub node: Name,
     pub started: Wall,
-    pub fleet: Arc<Fleet>,
     pub control: Handle,
     pub store: Store,
     pub worlds: Worlds,
     pub metrics: Arc<Metrics>,
     pub readiness: Readiness,
+    pub reloads: mpsc::Sender<reload::Request>,
 }
 
 type Answer<T> = Result<Json<T>, Problem>;
@@ -62,6 +64,7 @@ impl Admin {
             .method_not_allowed_fallback(not_allowed);
         let orders = axum::Router::new()
             .route("/api/v1/groups/{group}/{verb}", post(order))
+            .route("/api/v1/reload", post(reload_now))
             .method_not_allowed_fallback(not_allowed)
             .route_layer(middleware::from_fn(only_owner));
         self.clone().read_only().merge(telling.merge(orders).with_state(self))
@@ -79,9 +82,11 @@ impl Admin {
             .with_state(self)
     }
 
-    fn group(&self, name: &str) -> Result<GroupId, Problem> {
-        self.fleet.group_named(name).ok_or_else(|| {
-            let names: Vec<_> = self.fleet.groups.iter().map(|group| &*group.name).collect();
+    /// A group by name, in the fleet that its number is one of.
+    fn group(&self, name: &str) -> Result<(GroupId, Arc<Fleet>), Problem> {
+        let fleet = self.worlds.load().fleet.clone();
+        let group = fleet.group_named(name).ok_or_else(|| {
+            let names: Vec<_> = fleet.groups.iter().map(|group| &*group.name).collect();
             let message = format!("there is no group `{name}`");
             problem(
                 StatusCode::NOT_FOUND,
@@ -89,7 +94,8 @@ impl Admin {
                 message,
                 Some(format!("the groups are {}", names.join(", "))),
             )
-        })
+        })?;
+        Ok((group, fleet))
     }
 }
 
@@ -109,8 +115,8 @@ async fn explain(
     group: Result<Path<String>, PathRejection>,
 ) -> Answer<Explanation> {
     let Path(group) = group.map_err(|error| bad(error.body_text(), LOOKING))?;
-    let group = admin.group(&group)?;
-    Ok(Json(admin.control.explain(group).await.ok_or_else(stopping)?))
+    let (group, fleet) = admin.group(&group)?;
+    Ok(Json(admin.control.explain(fleet, group).await.ok_or_else(stopping)?))
 }
 
 #[derive(Deserialize)]
@@ -146,9 +152,9 @@ async fn order(
     body: Result<Json<OrderBody>, JsonRejection>,
 ) -> Answer<DoneReply> {
     let Path((group, verb)) = path.map_err(|error| bad(error.body_text(), LOOKING))?;
-    let group = admin.group(&group)?;
+    let (group, fleet) = admin.group(&group)?;
     let Json(body) = body.map_err(|error| bad(error.body_text(), BODY))?;
-    let verb = verb_of(&admin.fleet, &verb, &body)?;
+    let verb = verb_of(&fleet, &verb, &body)?;
     let reason = body.reason.trim();
     // A line break would forge a line of the history, an escape would reach a terminal.
     if reason.is_empty() || reason.chars().count() > REASON_MAX || reason.chars().any(char::is_control) {
@@ -164,9 +170,33 @@ async fn order(
         verb,
         overrides: body.overrides.into_iter().collect::<std::collections::BTreeSet<Rule>>(),
     };
-    match admin.control.order(order).await.ok_or_else(stopping)? {
+    match admin.control.order(fleet, order).await.ok_or_else(stopping)? {
         Ok(done) => Ok(Json(DoneReply { done })),
         Err(refusal) => Err(Problem(StatusCode::CONFLICT, refusal.into())),
+    }
+}
+
+/// Takes the files as they are now. Ends when every reader sees them, or none of them.
+async fn reload_now(State(admin): State<Admin>, ConnectInfo(peer): ConnectInfo<Peer>) -> Answer<ReloadReply> {
+    if admin.readiness.stage() == Stage::Starting {
+        let message = "the daemon is starting: its first round of probes is not complete".into();
+        return Err(problem(StatusCode::SERVICE_UNAVAILABLE, "starting", message, Some("ask again".into())));
+    }
+    let (answer, outcome) = oneshot::channel();
+    let request = reload::Request { by: peer.account, answer };
+    admin.reloads.try_send(request).map_err(|_| {
+        let message = format!("{} reloads wait already", reload::QUEUE_MAX);
+        problem(StatusCode::SERVICE_UNAVAILABLE, "busy", message, Some("ask again".into()))
+    })?;
+    match outcome.await.map_err(|_| stopping())? {
+        Ok(report) => Ok(Json(report.into())),
+        Err(failure) => {
+            let next = match failure.label() {
+                "busy" => "ask again",
+                _ => "nothing has changed; mend it, look with `tidegate check`, and reload again",
+            };
+            Err(problem(StatusCode::CONFLICT, failure.label(), failure.to_string(), Some(next.into())))
+        }
     }
 }
 
@@ -266,7 +296,7 @@ async fn readyz(State(admin): State<Admin>) -> Response {
         return "ready\n".into_response();
     }
     let text = format!("undecided: {}\n", undecided.join(", "));
-    if undecided.len() == admin.fleet.groups.len() {
+    if undecided.len() == world.fleet.groups.len() {
         return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
     }
     // The others are served; one group that waits for a person must not take them off a balancer.
@@ -291,7 +321,12 @@ fn bad(message: String, next: &str) -> Problem {
 }
 
 fn stopping() -> Problem {
-    problem(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the daemon is stopping or busy".into(), None)
+    problem(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "stopping",
+        "the daemon is stopping, or has just taken another configuration".into(),
+        Some("ask again".into()),
+    )
 }
 
 impl IntoResponse for Problem {

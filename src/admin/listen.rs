@@ -16,7 +16,7 @@ use axum::serve::{IncomingStream, Listener};
 use tidegate_health::id::Name;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Sleep;
 
 use super::api::Admin;
@@ -98,9 +98,22 @@ pub async fn serve_socket(listener: UnixListener, admin: Admin) {
     let _ = axum::serve(listener, service).await;
 }
 
-/// Serves what changes nothing on TCP until the task is dropped.
-pub async fn serve_tcp(listener: TcpListener, admin: Admin) {
-    let _ = axum::serve(Few::new(listener), admin.read_only()).await;
+/// Binds the TCP listener.
+///
+/// # Errors
+/// What the system says: address in use, not permitted, not local.
+pub fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
+/// Serves what changes nothing on TCP until `stop` says so; then answers what is under way.
+pub async fn serve_tcp(listener: TcpListener, admin: Admin, mut stop: watch::Receiver<bool>) {
+    let stopped = async move {
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    let _ = axum::serve(Few::new(listener), admin.read_only()).with_graceful_shutdown(stopped).await;
 }
 
 /// Connections of the TCP listener at a time; more wait. Scrapes are few, and the descriptors are the traffic's.

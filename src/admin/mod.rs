@@ -9,5 +9,5 @@ mod readiness;
 pub mod shape;
 
 pub use api::Admin;
-pub use listen::{SocketFile, bind_socket, serve_socket, serve_tcp};
+pub use listen::{SocketFile, bind_socket, bind_tcp, serve_socket, serve_tcp};
 pub use readiness::{Readiness, Stage};

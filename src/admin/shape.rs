@@ -5,6 +5,8 @@ use tidegate_health::order::{Done, Refusal, Rule};
 use tidegate_health::status::Status;
 use tidegate_health::time::Wall;
 
+use crate::reload::{Changes, Report, RestartKey};
+
 /// `GET /api/v1/status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StatusReply {
@@ -39,6 +41,26 @@ pub struct OrderBody {
 pub struct DoneReply {
     #[serde(flatten)]
     pub done: Done,
+}
+
+/// The answer to a reload that was taken.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReloadReply {
+    /// The World that has it.
+    pub generation: u64,
+    /// How much came, went and changed, by kind of thing.
+    pub changes: Changes,
+    /// Keys that keep their value until a restart.
+    pub restart: Vec<RestartKey>,
+    /// As `tidegate check` renders them.
+    pub warnings: Vec<String>,
+}
+
+impl From<Report> for ReloadReply {
+    fn from(report: Report) -> Self {
+        let Report { generation, changes, restart, rendered, .. } = report;
+        Self { generation, changes, restart, warnings: rendered }
+    }
 }
 
 /// The answer to everything that was not.

@@ -1,5 +1,8 @@
-//! The listeners for traffic.
+//! The listeners: each one opens, stays and leaves by itself, so that a reload touches none but those that change.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,106 +12,221 @@ use tidegate_dns::tcp::TcpLimits;
 use tidegate_proxy::{ClientAddress, Front, Limits, Network, Phase, Shared};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::AppError;
+use crate::admin::{self, Admin};
 use crate::traffic::Traffic;
 use crate::world::Worlds;
 
-/// What the listeners share with the rest of the daemon.
-pub(super) struct TrafficParts {
-    pub(super) worlds: Worlds,
-    pub(super) traffic: Arc<Traffic>,
+/// The port of a listener that is just leaving may be taken for this much longer.
+const LEAVING: Duration = Duration::from_secs(2);
+const LEAVING_PAUSE: Duration = Duration::from_millis(20);
+
+/// What is served at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Admin,
+    Http,
+    /// UDP and TCP.
+    Dns,
 }
 
-/// Open listeners.
-pub(super) struct Listeners {
+/// One listener: what it serves, and where.
+pub(crate) type Door = (Kind, SocketAddr);
+
+/// The listeners that are open, and those on their way out.
+pub(crate) struct Listeners {
+    shared: Arc<Shared>,
+    handler: Arc<Handler>,
+    admin: Admin,
+    open: BTreeMap<Door, Open>,
+    /// They take nothing new; what is under way at them ends by itself.
+    leaving: Vec<(Door, Open)>,
+}
+
+/// Bound sockets that nobody serves yet. Dropping them lets go of the addresses.
+#[derive(Default)]
+pub(crate) struct Bound(Vec<(Door, Socket)>);
+
+enum Socket {
+    Tcp(TcpListener),
+    Both(UdpSocket, TcpListener),
+}
+
+/// One listener that is served.
+struct Open {
     phase: watch::Sender<Phase>,
-    stop_dns: watch::Sender<bool>,
-    http: JoinSet<()>,
-    dns: JoinSet<()>,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// The listeners that a configuration asks for.
+pub(crate) fn doors(config: &Config) -> BTreeSet<Door> {
+    let listen = &config.listen;
+    let all =
+        |kind, addresses: &[SocketAddr]| addresses.iter().map(|address| (kind, *address)).collect::<Vec<_>>();
+    let traffic = all(Kind::Http, &listen.http).into_iter().chain(all(Kind::Dns, &listen.dns));
+    traffic.chain(listen.admin.map(|address| (Kind::Admin, address))).collect()
+}
+
+/// Binds every address for traffic and lets go of it again: one that is taken is an error before anything is decided,
+/// not after. Nothing is listened on before the first round, so this is as early as it can be told.
+pub(super) fn try_all(config: &Config) -> Result<(), AppError> {
+    doors(config)
+        .into_iter()
+        .filter(|(kind, _)| *kind != Kind::Admin)
+        .try_for_each(|door| bind(door).map(drop))
 }
 
 impl Listeners {
-    /// Opens all of them, or none.
-    pub(super) fn open(config: &Config, parts: TrafficParts) -> Result<Self, AppError> {
-        let bound = Bound::all(config)?;
-        let (phase, phases) = watch::channel(Phase::Running);
-        let (stop_dns, dns_stopped) = watch::channel(false);
-        let mut open = Self { phase, stop_dns, http: JoinSet::new(), dns: JoinSet::new() };
-        let traffic = parts.traffic;
-        let shared = Shared::new(
-            parts.worlds.proxy(),
-            traffic.clone(),
-            traffic.clone(),
-            limits(config),
-            addresses(config),
-        );
-        let handler = Arc::new(Handler::new(parts.worlds.dns(), traffic));
-
-        for listener in bound.http {
-            open.http.spawn(tidegate_proxy::serve(listener, Front::plain(), shared.clone(), phases.clone()));
-        }
-        let limits = TcpLimits::default();
-        for (udp, tcp) in bound.dns {
-            open.dns.spawn(tidegate_dns::udp::serve(Arc::new(udp), handler.clone(), dns_stopped.clone()));
-            open.dns.spawn(tidegate_dns::tcp::serve(
-                tcp,
-                handler.clone(),
-                limits.clone(),
-                dns_stopped.clone(),
-            ));
-        }
-        Ok(open)
+    /// None is open yet.
+    pub(super) fn new(config: &Config, worlds: &Worlds, traffic: &Arc<Traffic>, admin: Admin) -> Self {
+        let shared =
+            Shared::new(worlds.proxy(), traffic.clone(), traffic.clone(), limits(config), addresses(config));
+        let handler = Arc::new(Handler::new(worlds.dns(), traffic.clone()));
+        Self { shared, handler, admin, open: BTreeMap::new(), leaving: Vec::new() }
     }
 
-    /// Takes no new work and lets the old finish, for at most `deadline`. DNS answers until HTTP is done: whoever
-    /// still asks is sent where the group lives.
-    pub(super) async fn drain(mut self, deadline: Duration) {
-        self.phase.send_replace(Phase::Draining);
-        let http = async { while self.http.join_next().await.is_some() {} };
-        if tokio::time::timeout(deadline, http).await.is_err() {
-            tracing::warn!("requests still in flight after the drain deadline are cut");
-            self.phase.send_replace(Phase::Stop);
-            let rest = async { while self.http.join_next().await.is_some() {} };
-            let _ = tokio::time::timeout(super::STOP, rest).await;
-        }
-        self.stop_dns.send_replace(true);
-        let dns = async { while self.dns.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(super::STOP, dns).await;
-    }
-}
-
-/// Bound sockets that nobody serves yet.
-struct Bound {
-    http: Vec<TcpListener>,
-    dns: Vec<(UdpSocket, TcpListener)>,
-}
-
-impl Bound {
-    fn all(config: &Config) -> Result<Self, AppError> {
-        let mut bound = Self { http: Vec::new(), dns: Vec::new() };
-        for address in &config.listen.http {
-            bound.http.push(tidegate_proxy::bind(*address).map_err(failed("http", address))?);
-        }
-        for address in &config.listen.dns {
-            let udp = tidegate_dns::udp::bind(*address, false).map_err(failed("dns (UDP)", address))?;
-            let tcp = tidegate_dns::tcp::bind(*address).map_err(failed("dns (TCP)", address))?;
-            bound.dns.push((udp, tcp));
+    /// Binds what of `wanted` is not open: all of it, or nothing.
+    pub(crate) async fn bind(&self, wanted: impl IntoIterator<Item = Door>) -> Result<Bound, AppError> {
+        let mut bound = Bound::default();
+        for door in wanted.into_iter().filter(|door| !self.open.contains_key(door)) {
+            let deadline = Instant::now() + LEAVING;
+            let may_wait = self.leaving.iter().any(|((_, address), _)| address.port() == door.1.port());
+            let socket = loop {
+                match bind(door) {
+                    Err(AppError::Listen { source, .. })
+                        if source.kind() == ErrorKind::AddrInUse && may_wait && Instant::now() < deadline =>
+                    {
+                        tokio::time::sleep(LEAVING_PAUSE).await;
+                    }
+                    other => break other?,
+                }
+            };
+            bound.0.push((door, socket));
         }
         Ok(bound)
     }
+
+    /// Begins to serve.
+    pub(crate) fn serve(&mut self, bound: Bound) {
+        for (door, socket) in bound.0 {
+            let (phase, phases) = watch::channel(Phase::Running);
+            let (stop, stopped) = watch::channel(false);
+            let tasks = match socket {
+                Socket::Tcp(listener) if door.0 == Kind::Admin => {
+                    vec![tokio::spawn(admin::serve_tcp(listener, self.admin.clone(), stopped))]
+                }
+                Socket::Tcp(listener) => {
+                    vec![tokio::spawn(tidegate_proxy::serve(
+                        listener,
+                        Front::plain(),
+                        self.shared.clone(),
+                        phases,
+                    ))]
+                }
+                Socket::Both(udp, tcp) => {
+                    let (handler, limits) = (self.handler.clone(), TcpLimits::default());
+                    vec![
+                        tokio::spawn(tidegate_dns::udp::serve(
+                            Arc::new(udp),
+                            handler.clone(),
+                            stopped.clone(),
+                        )),
+                        tokio::spawn(tidegate_dns::tcp::serve(tcp, handler, limits, stopped)),
+                    ]
+                }
+            };
+            self.open.insert(door, Open { phase, stop, tasks });
+        }
+    }
+
+    /// Takes the limits and the trusted networks of another configuration.
+    pub(crate) fn reconfigure(&self, config: &Config) {
+        self.shared.reconfigure(limits(config), addresses(config));
+    }
+
+    /// Lets go of every listener that is not among `wanted`: nothing new is taken there, requests in flight are
+    /// answered, tunnels live on.
+    pub(crate) fn keep(&mut self, wanted: &BTreeSet<Door>) {
+        self.leaving.retain(|(_, open)| !open.is_over());
+        let gone: Vec<_> = self.open.keys().filter(|door| !wanted.contains(door)).copied().collect();
+        for door in gone {
+            if let Some(open) = self.open.remove(&door) {
+                open.leave(Phase::Draining);
+                self.leaving.push((door, open));
+            }
+        }
+    }
+
+    /// Whether one of the listeners has this port: then it is the daemon itself that is in the way.
+    pub(crate) fn hold(&self, port: u16) -> bool {
+        self.open.keys().any(|(_, address)| address.port() == port)
+    }
+
+    /// Takes no new work and lets the old finish, for at most `deadline`. DNS answers until HTTP is done: whoever
+    /// still asks is sent where the group lives. The admin listener stays.
+    pub(super) async fn drain(&mut self, deadline: Duration) {
+        self.tell(Kind::Http, Phase::Draining);
+        if tokio::time::timeout(deadline, self.ended(Kind::Http)).await.is_err() {
+            tracing::warn!("requests still in flight after the drain deadline are cut");
+            self.tell(Kind::Http, Phase::Stop);
+            let _ = tokio::time::timeout(super::STOP, self.ended(Kind::Http)).await;
+        }
+        self.tell(Kind::Dns, Phase::Stop);
+        let _ = tokio::time::timeout(super::STOP, self.ended(Kind::Dns)).await;
+    }
+
+    fn all(&mut self) -> impl Iterator<Item = (Kind, &mut Open)> {
+        let open = self.open.iter_mut().map(|((kind, _), open)| (*kind, open));
+        open.chain(self.leaving.iter_mut().map(|((kind, _), open)| (*kind, open)))
+    }
+
+    fn tell(&mut self, kind: Kind, phase: Phase) {
+        self.all().filter(|(of, _)| *of == kind).for_each(|(_, open)| open.leave(phase));
+    }
+
+    /// Waits until every listener of a kind has ended.
+    async fn ended(&mut self, kind: Kind) {
+        for (_, open) in self.all().filter(|(of, _)| *of == kind) {
+            for task in open.tasks.iter_mut().filter(|task| !task.is_finished()) {
+                let _ = task.await;
+            }
+        }
+    }
 }
 
-/// Binds every address and lets go of it again: one that is taken is an error before anything is decided, not after.
-/// Nothing is listened on before the first round, so this is as early as it can be told.
-pub(super) fn try_all(config: &Config) -> Result<(), AppError> {
-    Bound::all(config).map(drop)
+impl Open {
+    /// What serves listens to one of the two.
+    fn leave(&self, phase: Phase) {
+        self.phase.send_replace(phase);
+        self.stop.send_replace(true);
+    }
+
+    fn is_over(&self) -> bool {
+        self.tasks.iter().all(JoinHandle::is_finished)
+    }
 }
 
-fn failed(what: &'static str, at: &std::net::SocketAddr) -> impl FnOnce(std::io::Error) -> AppError + use<> {
-    let at = at.to_string();
-    move |source| AppError::Listen { what, at, source }
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+fn bind((kind, address): Door) -> Result<Socket, AppError> {
+    let failed =
+        |what: &'static str| move |source| AppError::Listen { what, at: address.to_string(), source };
+    Ok(match kind {
+        Kind::Admin => Socket::Tcp(admin::bind_tcp(address).map_err(failed("admin"))?),
+        Kind::Http => Socket::Tcp(tidegate_proxy::bind(address).map_err(failed("http"))?),
+        Kind::Dns => Socket::Both(
+            tidegate_dns::udp::bind(address, false).map_err(failed("dns (UDP)"))?,
+            tidegate_dns::tcp::bind(address).map_err(failed("dns (TCP)"))?,
+        ),
+    })
 }
 
 fn limits(config: &Config) -> Limits {

@@ -8,12 +8,14 @@ use hyper::Request;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
-use super::FAILED;
+use super::{FAILED, USAGE};
 use crate::admin::shape::ApiError;
 use crate::load::LoadError;
 
 /// A daemon that does not answer in this time is said not to.
 const DEADLINE: Duration = Duration::from_secs(15);
+/// A reload reads every file anew, and may have to wait for others.
+const RELOAD_DEADLINE: Duration = Duration::from_secs(120);
 /// The largest answer that is read.
 const ANSWER_MAX: usize = 256 << 20;
 
@@ -51,6 +53,7 @@ impl ClientError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Config(error) => error.exit_code(),
+            Self::Refused(error) if error.label == "config" => USAGE,
             _ => FAILED,
         }
     }
@@ -80,9 +83,10 @@ impl Client {
         path: &str,
         body: Option<&serde_json::Value>,
     ) -> Result<String, ClientError> {
+        let deadline = if path == "/api/v1/reload" { RELOAD_DEADLINE } else { DEADLINE };
         let exchange = self.exchange(method, path, body);
-        let answer = tokio::time::timeout(DEADLINE, exchange).await;
-        answer.map_err(|_| self.lost(format!("no answer within {} s", DEADLINE.as_secs())))?
+        let answer = tokio::time::timeout(deadline, exchange).await;
+        answer.map_err(|_| self.lost(format!("no answer within {} s", deadline.as_secs())))?
     }
 
     /// [`call`](Self::call) for callers that wait for nothing else.

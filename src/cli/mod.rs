@@ -18,7 +18,7 @@ use tidegate_health::event::Event;
 use tidegate_health::explain::Explanation;
 use tidegate_health::order::Rule;
 
-use crate::admin::shape::{ApiError, DoneReply, StatusReply};
+use crate::admin::shape::{ApiError, DoneReply, ReloadReply, StatusReply};
 use client::Client;
 
 /// Done.
@@ -81,6 +81,12 @@ enum Command {
         /// How many entries at most.
         #[arg(short = 'n', long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=10_000))]
         limit: u16,
+        #[command(flatten)]
+        socket: SocketArg,
+    },
+    /// Take the configuration, its zone files and certificates as they are now, without an interruption; or, where
+    /// anything is wrong with them, nothing of it.
+    Reload {
         #[command(flatten)]
         socket: SocketArg,
     },
@@ -182,6 +188,9 @@ pub fn run() -> u8 {
             read(&socket, &format!("/api/v1/history?limit={limit}{filter}"), |reply: &Vec<Event>| {
                 render::history(reply)
             })
+        }
+        Command::Reload { socket } => {
+            talk(&socket, "POST", "/api/v1/reload", None, |reply: &ReloadReply| render::reloaded(reply))
         }
         Command::Switch { order, site } => obey(&order, "switch", json!({ "to": site })),
         Command::Failback(order) => obey(&order, "failback", json!({})),

@@ -9,7 +9,8 @@ use tidegate_health::explain::Explanation;
 use tidegate_health::status::{GroupStatus, SiteStatus};
 use tidegate_health::time::Wall;
 
-use crate::admin::shape::{DoneReply, StatusReply};
+use crate::admin::shape::{DoneReply, ReloadReply, StatusReply};
+use crate::reload::RestartKey;
 
 /// Where every group is, site by site, worst news in plain sight.
 pub(super) fn status(reply: &StatusReply, all: bool, now: Wall) -> String {
@@ -148,6 +149,19 @@ pub(super) fn history(events: &[Event]) -> String {
         }
         out.push('\n');
     }
+    out
+}
+
+/// What a reload changed, and what it could not.
+pub(super) fn reloaded(reply: &ReloadReply) -> String {
+    let mut out = String::new();
+    for warning in &reply.warnings {
+        let _ = writeln!(out, "{}", warning.trim_end());
+    }
+    for RestartKey { key, kept, configured } in &reply.restart {
+        let _ = writeln!(out, "{key} is `{configured}` in the file and stays `{kept}` until a restart");
+    }
+    let _ = write!(out, "reloaded: {}; generation {}", crate::reload::line(&reply.changes), reply.generation);
     out
 }
 

@@ -1,19 +1,26 @@
 //! How the rest of the daemon speaks to the control task.
 
+use std::sync::Arc;
+
 use tidegate_health::explain::Explanation;
+use tidegate_health::fleet::Fleet;
 use tidegate_health::id::{GroupId, Name};
 use tidegate_health::order::{Done, Order, Refusal};
 use tidegate_health::status::Status;
 use tokio::sync::{mpsc, oneshot};
 
+use super::{NotTaken, Reload, Taken};
+
 /// Something the control task is told or asked.
 #[derive(Debug)]
 pub enum Message {
-    Order(Box<Order>, oneshot::Sender<Result<Done, Refusal>>),
+    /// Numbers are those of the fleet that comes along.
+    Order(Box<Order>, Arc<Fleet>, oneshot::Sender<Result<Done, Refusal>>),
     Status(oneshot::Sender<Status>),
-    Explain(GroupId, oneshot::Sender<Explanation>),
+    Explain(GroupId, Arc<Fleet>, oneshot::Sender<Explanation>),
     /// By name: a message may be older than the present numbers.
     Ejected(Name),
+    Reload(Box<Reload>, oneshot::Sender<Result<Taken, NotTaken>>),
     Alive(oneshot::Sender<()>),
 }
 
@@ -29,17 +36,23 @@ impl Handle {
         Self { messages }
     }
 
-    /// Carries out an order. The answer comes after every reader sees its outcome; none if the daemon stops first.
-    pub async fn order(&self, order: Order) -> Option<Result<Done, Refusal>> {
-        self.ask(|answer| Message::Order(Box::new(order), answer)).await
+    /// Carries out an order, whose numbers are those of `fleet`. The answer comes after every reader sees its outcome;
+    /// none if the daemon stops first, or if it has taken another configuration meanwhile.
+    pub async fn order(&self, fleet: Arc<Fleet>, order: Order) -> Option<Result<Done, Refusal>> {
+        self.ask(|answer| Message::Order(Box::new(order), fleet, answer)).await
     }
 
     pub async fn status(&self) -> Option<Status> {
         self.ask(Message::Status).await
     }
 
-    pub async fn explain(&self, group: GroupId) -> Option<Explanation> {
-        self.ask(|answer| Message::Explain(group, answer)).await
+    pub async fn explain(&self, fleet: Arc<Fleet>, group: GroupId) -> Option<Explanation> {
+        self.ask(|answer| Message::Explain(group, fleet, answer)).await
+    }
+
+    /// Takes another configuration, or none of it. The answer comes after every reader sees the new one.
+    pub async fn reload(&self, reload: Reload) -> Option<Result<Taken, NotTaken>> {
+        self.ask(|answer| Message::Reload(Box::new(reload), answer)).await
     }
 
     /// Whether the control task answers within a second.

@@ -5,7 +5,9 @@
 
 mod handle;
 mod persist;
+mod plan;
 mod publish;
+mod reload;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +15,6 @@ use std::time::Duration;
 
 use tidegate_health::event::{Event, EventKind};
 use tidegate_health::explain::explain;
-use tidegate_health::fleet::Fleet;
 use tidegate_health::id::Name;
 use tidegate_health::order::{Done, Refusal};
 use tidegate_health::state::{GroupState, State};
@@ -28,7 +29,10 @@ use crate::metrics::Metrics;
 pub use handle::{Handle, Message};
 pub use persist::Zone;
 use persist::{Finished, Persister};
-pub use publish::{Publisher, Service, ZoneSource};
+pub use plan::{Plan, Service, ZoneSource};
+pub use publish::Publisher;
+use reload::Reloading;
+pub use reload::{NotTaken, Reload, Taken};
 
 /// Messages waiting for the control task. Orders beyond it wait their turn with their callers.
 pub const QUEUE_MAX: usize = 4096;
@@ -39,7 +43,8 @@ const TICK: Duration = Duration::from_millis(25);
 
 /// Everything the control task owns.
 pub struct Control {
-    fleet: Arc<Fleet>,
+    /// The configuration that everything runs on.
+    plan: Plan,
     state: State,
     clock: Clock,
     probes: Scheduler,
@@ -50,6 +55,8 @@ pub struct Control {
     orders: Vec<(u64, oneshot::Sender<Result<Done, Refusal>>)>,
     orders_seen: u64,
     batch: Batch,
+    /// One at a time; its size is no concern of the loop's.
+    reloading: Option<Box<Reloading>>,
 }
 
 /// What a batch of inputs leads to, in the order it must happen.
@@ -61,25 +68,29 @@ struct Batch {
 
 /// What [`Control`] is made of.
 pub struct Parts {
-    pub fleet: Arc<Fleet>,
+    pub plan: Plan,
     pub state: State,
     pub clock: Clock,
     pub probes: Scheduler,
     pub store: crate::store::Store,
     pub publisher: Publisher,
-    /// Zones with steered names, by origin.
+    /// Zones of the configuration, by origin.
     pub zones: BTreeMap<Name, Zone>,
+    /// Zones that only the store knows: they may come back.
+    pub absent: BTreeMap<Name, Zone>,
     pub metrics: Arc<Metrics>,
     /// Told once: the first complete round of probes is in and what it led to is published.
     pub round: watch::Sender<bool>,
 }
 
 impl Control {
+    /// Publishes what is known before anything was probed.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self {
-            persister: Persister::new(parts.store, parts.fleet.clone(), parts.zones, parts.metrics.clone()),
-            fleet: parts.fleet,
+        let fleet = parts.plan.fleet.clone();
+        let mut control = Self {
+            persister: Persister::new(parts.store, fleet, (parts.zones, parts.absent), parts.metrics.clone()),
+            plan: parts.plan,
             state: parts.state,
             clock: parts.clock,
             probes: parts.probes,
@@ -89,7 +100,10 @@ impl Control {
             orders: Vec::new(),
             orders_seen: 0,
             batch: Batch::default(),
-        }
+            reloading: None,
+        };
+        control.publish();
+        control
     }
 
     /// Runs until every [`Handle`] is gone or `stop` says so.
@@ -99,9 +113,8 @@ impl Control {
         mut observations: mpsc::Receiver<Observation>,
         mut stop: watch::Receiver<bool>,
     ) {
-        self.publish();
         // Nothing is known yet, which is doubt: the first round is asked for at the fast pace.
-        for origin in self.fleet.origin_ids() {
+        for origin in self.plan.fleet.origin_ids() {
             self.probes.pace(origin, Pace::Fast);
         }
         let mut tick = tokio::time::interval(TICK);
@@ -136,7 +149,10 @@ impl Control {
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::Order(mut order, answer) => {
+            // Numbers of another configuration mean something else now: whoever asked is to ask again.
+            Message::Order(_, fleet, _) | Message::Explain(_, fleet, _)
+                if !Arc::ptr_eq(&fleet, &self.plan.fleet) => {}
+            Message::Order(mut order, _, answer) => {
                 self.orders_seen += 1;
                 order.id = self.orders_seen;
                 self.orders.push((order.id, answer));
@@ -144,17 +160,18 @@ impl Control {
             }
             Message::Status(answer) => {
                 // Whoever asked may have hung up; here and below that is no concern of ours.
-                let _ = answer.send(status(&self.fleet, &self.state));
+                let _ = answer.send(status(&self.plan.fleet, &self.state));
             }
-            Message::Explain(group, answer) => {
-                let _ = answer.send(explain(&self.fleet, &self.state, group, self.clock.now()));
+            Message::Explain(group, fleet, answer) => {
+                let _ = answer.send(explain(&fleet, &self.state, group, self.clock.now()));
             }
             Message::Ejected(name) => {
                 // One that is gone meanwhile needs no probe.
-                if let Some(origin) = self.fleet.origin_named(&name) {
+                if let Some(origin) = self.plan.fleet.origin_named(&name) {
                     self.feed(Input::Ejected { origin });
                 }
             }
+            Message::Reload(reload, answer) => self.begin_reload(*reload, answer),
             Message::Alive(answer) => {
                 let _ = answer.send(());
             }
@@ -162,10 +179,15 @@ impl Control {
     }
 
     fn observe(&mut self, observation: &Observation) {
-        self.metrics.probed(&self.fleet, observation);
+        // Of a check that a reload has ended or numbered anew.
+        if observation.generation != self.probes.generation() {
+            return;
+        }
+        self.metrics.probed(&self.plan.fleet, observation);
         let failure = match &observation.outcome {
             Outcome::Pass => {
-                self.publisher.reinstate(observation.origin);
+                // Live traffic may try the origin again.
+                self.plan.targets[observation.origin.index()].reinstate();
                 None
             }
             Outcome::Fail(failure) => Some(failure.to_string().into()),
@@ -189,24 +211,30 @@ impl Control {
     }
 
     fn feed(&mut self, input: Input) {
-        let effects = step(&self.fleet, &mut self.state, input, self.clock.now());
+        let effects = step(&self.plan.fleet, &mut self.state, input, self.clock.now());
+        self.perform(effects);
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
                 Effect::Persist { group, ticket, change } => {
                     let previous = self.state.group(group).durable.clone();
                     self.persister.start(group, ticket, *change, previous);
                 }
-                Effect::Record(event) => {
-                    tell(&event);
-                    self.metrics.happened(&event);
-                    self.persister.record(event);
-                }
+                Effect::Record(event) => self.note(event),
                 Effect::Publish => self.batch.publish = true,
                 Effect::Reply { order, outcome } => self.batch.replies.push((order, outcome)),
                 Effect::ProbeNow(origin) => self.probes.probe_now(origin),
                 Effect::Pace(origin, pace) => self.probes.pace(origin, pace_of(pace)),
             }
         }
+    }
+
+    fn note(&self, event: Event) {
+        tell(&event);
+        self.metrics.happened(&event);
+        self.persister.record(event);
     }
 
     /// What was decided becomes visible, and then is answered.
@@ -224,13 +252,14 @@ impl Control {
         if self.state.round_complete && !starting && !*self.round.borrow() {
             self.round.send_replace(true);
         }
+        self.go_on_reloading();
     }
 
     fn publish(&mut self) {
-        let changed = self.publisher.publish(&self.fleet, &self.state, self.persister.zones());
-        self.metrics.published(&self.fleet, &self.state, self.publisher.generation());
+        let changed = self.publisher.publish(&self.plan, &self.state, self.persister.zones());
+        self.metrics.published(&self.plan.fleet, &self.state, self.publisher.generation());
         for (group, kind) in changed {
-            self.metrics.switched(&self.fleet, group, kind);
+            self.metrics.switched(&self.plan.fleet, group, kind);
         }
     }
 }

@@ -8,11 +8,12 @@ use tidegate_health::durable::Durable;
 use tidegate_health::event::Event;
 use tidegate_health::fleet::Fleet;
 use tidegate_health::id::{GroupId, Name};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::Plan;
 use crate::metrics::Metrics;
 use crate::serial;
-use crate::store::{Change, Store, ZoneRecord};
+use crate::store::{Change, Store, StoreError, ZoneRecord};
 
 /// Entries of the history waiting to be written that nothing waits for; beyond it they only reach the log.
 const RECORDS_MAX: usize = 256;
@@ -24,6 +25,8 @@ pub(super) struct Persister {
     store: Store,
     fleet: Arc<Fleet>,
     zones: BTreeMap<Name, Zone>,
+    /// Of zones that the configuration does not name at present.
+    absent: BTreeMap<Name, Zone>,
     /// At most one per group: the core starts no second change of a group before the first is done.
     started: BTreeMap<u64, Started>,
     finished: mpsc::Receiver<(u64, Result<(), String>)>,
@@ -63,12 +66,12 @@ impl Persister {
     pub(super) fn new(
         store: Store,
         fleet: Arc<Fleet>,
-        zones: BTreeMap<Name, Zone>,
+        (zones, absent): (BTreeMap<Name, Zone>, BTreeMap<Name, Zone>),
         metrics: Arc<Metrics>,
     ) -> Self {
         let (finish, finished) = mpsc::channel(64);
         let records = Arc::new(Semaphore::new(RECORDS_MAX));
-        Self { store, fleet, zones, started: BTreeMap::new(), finished, finish, records, metrics }
+        Self { store, fleet, zones, absent, started: BTreeMap::new(), finished, finish, records, metrics }
     }
 
     /// Starts a write. A change of the active site takes new serials of the zones that follow the group along.
@@ -130,6 +133,50 @@ impl Persister {
             }
             drop(permit);
         });
+    }
+
+    /// The zones of another configuration with their serials, and those serials that are not on disk yet.
+    pub(super) fn records_for(
+        &self,
+        plan: &Plan,
+        written: &BTreeMap<Name, ZoneRecord>,
+    ) -> (BTreeMap<Name, Zone>, Vec<(Name, ZoneRecord)>) {
+        let known = |name: &Name| self.zones.get(name).or_else(|| self.absent.get(name));
+        let records =
+            plan.zone_records(|name| known(name).map(|zone| (zone.record, zone.serial_max)), written);
+        let is_stored = |name: &Name, record: &ZoneRecord| {
+            written.get(name) == Some(record) || known(name).is_some_and(|zone| zone.record == *record)
+        };
+        let missing = records.iter().map(|(name, zone)| (name.clone(), zone.record));
+        let missing = missing.filter(|(name, record)| !is_stored(name, record)).collect();
+        (records, missing)
+    }
+
+    /// Begins to write serials ahead of the zones that will have them. Nobody else gets these serials.
+    pub(super) fn write_serials(
+        &mut self,
+        zones: Vec<(Name, ZoneRecord)>,
+    ) -> oneshot::Receiver<Result<(), StoreError>> {
+        for (name, record) in &zones {
+            if let Some(zone) = self.zones.get_mut(name).or(self.absent.get_mut(name)) {
+                zone.serial_max = record.serial;
+            }
+        }
+        let (done, outcome) = oneshot::channel();
+        let store = self.store.clone();
+        tokio::spawn(async move {
+            // Whoever waited may be gone at a stop.
+            let _ = done.send(store.write(Change { zones, ..Change::default() }, Vec::new()).await);
+        });
+        outcome
+    }
+
+    /// Lives on by another configuration.
+    pub(super) fn take_over(&mut self, plan: &Plan, written: &BTreeMap<Name, ZoneRecord>) {
+        let (records, _) = self.records_for(plan, written);
+        self.absent.append(&mut std::mem::replace(&mut self.zones, records));
+        self.absent.retain(|name, _| !self.zones.contains_key(name));
+        self.fleet = plan.fleet.clone();
     }
 
     /// The serial of every zone, as published.

@@ -8,38 +8,18 @@ use tidegate_dns::{Steered, SteeredAnswer, ZoneView};
 use tidegate_health::durable::SwitchKind;
 use tidegate_health::fleet::Fleet;
 use tidegate_health::hysteresis::Health;
-use tidegate_health::id::{GroupId, Name, OriginId, ServiceId, SiteId};
+use tidegate_health::id::{GroupId, Name, ServiceId, SiteId};
 use tidegate_health::state::State;
-use tidegate_proxy::{OriginView, RetryBudget, ServiceSettings, ServiceView, SiteView, Target};
+use tidegate_proxy::{OriginView, ServiceView, SiteView};
 
 use super::persist::Zone;
+use super::plan::{Plan, Service};
 use crate::world::{World, Worlds};
-
-/// What of a service does not change with decisions.
-pub struct Service {
-    pub id: ServiceId,
-    pub protocol: Protocol,
-    pub hosts: Vec<Arc<str>>,
-    pub spill: Spill,
-    pub settings: ServiceSettings,
-    pub budget: Arc<RetryBudget>,
-}
-
-/// What of a zone does not change with decisions.
-pub struct ZoneSource {
-    pub name: Name,
-    pub zone: Arc<tidegate_dns::Zone>,
-    pub steer: Vec<SteerSettings>,
-}
 
 /// Builds Worlds and publishes them.
 pub struct Publisher {
     worlds: Worlds,
     generation: u64,
-    /// Live state of the origins, by origin; outlives every World.
-    targets: Vec<Arc<Target>>,
-    services: Vec<Service>,
-    zones: Vec<ZoneSource>,
     /// The epoch last published, by group.
     epochs: Vec<u64>,
 }
@@ -47,15 +27,13 @@ pub struct Publisher {
 impl Publisher {
     /// Decisions that `state` already holds are not counted as switches.
     #[must_use]
-    pub fn new(
-        worlds: Worlds,
-        targets: Vec<Arc<Target>>,
-        services: Vec<Service>,
-        zones: Vec<ZoneSource>,
-        state: &State,
-    ) -> Self {
-        let epochs = state.groups.iter().map(|group| group.durable.epoch()).collect();
-        Self { worlds, generation: 0, targets, services, zones, epochs }
+    pub fn new(worlds: Worlds, state: &State) -> Self {
+        Self { worlds, generation: 0, epochs: epochs(state) }
+    }
+
+    /// Groups have other numbers from now on; none of them has moved with it.
+    pub(super) fn take_over(&mut self, state: &State) {
+        self.epochs = epochs(state);
     }
 
     #[must_use]
@@ -63,24 +41,21 @@ impl Publisher {
         self.generation
     }
 
-    /// A probe passed: live traffic may try the origin again.
-    pub fn reinstate(&self, origin: OriginId) {
-        self.targets[origin.index()].reinstate();
-    }
-
     /// Publishes what `state` says. Returns the groups whose active site is new to readers.
     pub fn publish(
         &mut self,
-        fleet: &Fleet,
+        plan: &Plan,
         state: &State,
         serials: &BTreeMap<Name, Zone>,
     ) -> Vec<(GroupId, SwitchKind)> {
+        let fleet = &plan.fleet;
         self.generation += 1;
         let undecided = fleet.groups.iter().zip(&state.groups).filter(|(_, own)| own.active.is_none());
         let world = World {
             generation: self.generation,
-            dns: self.dns(fleet, state, serials),
-            proxy: self.proxy(fleet, state),
+            fleet: fleet.clone(),
+            dns: dns(plan, state, serials),
+            proxy: proxy(plan, state, self.generation),
             undecided: undecided.map(|(group, _)| group.name.clone()).collect(),
         };
         self.worlds.publish(world);
@@ -95,66 +70,64 @@ impl Publisher {
         }
         switched
     }
+}
 
-    fn dns(&self, fleet: &Fleet, state: &State, serials: &BTreeMap<Name, Zone>) -> Arc<tidegate_dns::View> {
-        let mut views = Vec::with_capacity(self.zones.len());
-        for source in &self.zones {
-            let steered: Vec<_> = source.steer.iter().map(|steer| steered(fleet, state, steer)).collect();
-            let serial = serials.get(&source.name).map_or(source.zone.serial(), |zone| zone.record.serial);
-            match ZoneView::build(source.zone.clone(), serial, &steered) {
-                Ok(view) => views.push(view),
-                // The same names were built before the daemon began to serve, so only a bug leads here.
-                Err(error) => {
-                    tracing::error!(zone = &*source.name, %error, "zone left out of this generation");
-                }
-            }
-        }
-        Arc::new(tidegate_dns::View::new(views))
-    }
+fn epochs(state: &State) -> Vec<u64> {
+    state.groups.iter().map(|group| group.durable.epoch()).collect()
+}
 
-    fn proxy(&self, fleet: &Fleet, state: &State) -> Arc<tidegate_proxy::View> {
-        let http = self.services.iter().filter(|service| service.protocol == Protocol::Http);
-        let services = http.map(|service| self.service(fleet, state, service)).collect();
-        Arc::new(tidegate_proxy::View::build(self.generation, services))
-    }
-
-    fn service(&self, fleet: &Fleet, state: &State, service: &Service) -> ServiceView {
-        let id = fleet.service(service.id).group;
-        let (group, own) = (fleet.group(id), state.group(id));
-        let ready = |site: &&SiteId| own.active != Some(**site) && own.fitness_at(group, **site).is_fit();
-        ServiceView {
-            name: fleet.service(service.id).name.clone(),
-            group: group.name.clone(),
-            hosts: service.hosts.clone(),
-            epoch: own.durable.epoch(),
-            active: own.active.map(|site| self.site(fleet, state, service.id, site)),
-            spill: match service.spill {
-                Spill::Never => tidegate_proxy::Spill::Never,
-                Spill::Safe => tidegate_proxy::Spill::Safe,
-                Spill::Any => tidegate_proxy::Spill::Any,
-            },
-            spill_sites: match service.spill {
-                Spill::Never => Vec::new(),
-                _ => group
-                    .sites
-                    .iter()
-                    .filter(ready)
-                    .map(|site| self.site(fleet, state, service.id, *site))
-                    .collect(),
-            },
-            settings: service.settings.clone(),
-            budget: service.budget.clone(),
+fn dns(plan: &Plan, state: &State, serials: &BTreeMap<Name, Zone>) -> Arc<tidegate_dns::View> {
+    let mut views = Vec::with_capacity(plan.zones.len());
+    for source in &plan.zones {
+        let steered: Vec<_> = source.steer.iter().map(|steer| steered(&plan.fleet, state, steer)).collect();
+        let serial = serials.get(&source.name).map_or(source.zone.serial(), |zone| zone.record.serial);
+        match ZoneView::build(source.zone.clone(), serial, &steered) {
+            Ok(view) => views.push(view),
+            // The same names were built before the daemon began to serve, so only a bug leads here.
+            Err(error) => tracing::error!(zone = &*source.name, %error, "zone left out of this generation"),
         }
     }
+    Arc::new(tidegate_dns::View::new(views))
+}
 
-    fn site(&self, fleet: &Fleet, state: &State, service: ServiceId, site: SiteId) -> SiteView {
-        let origins = fleet.service(service).origins_at(site).iter().map(|id| OriginView {
-            target: self.targets[id.index()].clone(),
-            up: state.origin(*id).effective() == Health::Up,
-            forced_down: false,
-        });
-        SiteView { site: fleet.site(site).name.clone(), origins: origins.collect() }
+fn proxy(plan: &Plan, state: &State, generation: u64) -> Arc<tidegate_proxy::View> {
+    let http = plan.services.iter().filter(|service| service.protocol == Protocol::Http);
+    let services = http.map(|it| service(plan, state, it)).collect();
+    Arc::new(tidegate_proxy::View::build(generation, services))
+}
+
+fn service(plan: &Plan, state: &State, service: &Service) -> ServiceView {
+    let id = plan.fleet.service(service.id).group;
+    let (group, own) = (plan.fleet.group(id), state.group(id));
+    let ready = |site: &&SiteId| own.active != Some(**site) && own.fitness_at(group, **site).is_fit();
+    let view = |site| site_view(plan, state, service.id, site);
+    ServiceView {
+        name: plan.fleet.service(service.id).name.clone(),
+        group: group.name.clone(),
+        hosts: service.hosts.clone(),
+        epoch: own.durable.epoch(),
+        active: own.active.map(view),
+        spill: match service.spill {
+            Spill::Never => tidegate_proxy::Spill::Never,
+            Spill::Safe => tidegate_proxy::Spill::Safe,
+            Spill::Any => tidegate_proxy::Spill::Any,
+        },
+        spill_sites: match service.spill {
+            Spill::Never => Vec::new(),
+            _ => group.sites.iter().filter(ready).map(|site| view(*site)).collect(),
+        },
+        settings: service.settings.clone(),
+        budget: service.budget.clone(),
     }
+}
+
+fn site_view(plan: &Plan, state: &State, service: ServiceId, site: SiteId) -> SiteView {
+    let origins = plan.fleet.service(service).origins_at(site).iter().map(|id| OriginView {
+        target: plan.targets[id.index()].clone(),
+        up: state.origin(*id).effective() == Health::Up,
+        forced_down: false,
+    });
+    SiteView { site: plan.fleet.site(site).name.clone(), origins: origins.collect() }
 }
 
 /// A steered name answers with the front doors of its group's active site, or says that it cannot answer.

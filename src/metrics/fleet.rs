@@ -10,6 +10,7 @@ use tidegate_health::state::State;
 use tidegate_health::status::{self, Condition};
 use tidegate_probe::Observation;
 
+use super::forget::Known;
 use super::register::Register;
 
 /// Upper bounds in seconds.
@@ -74,6 +75,20 @@ impl FleetMetrics {
                 self.switches.with_label_values(&[&*group.name, kind.label()]).inc_by(0);
             }
         }
+    }
+
+    pub(super) fn forget(&self, known: &Known<'_>) {
+        for gauges in [&self.origin_up, &self.origin_effective_up] {
+            known.sweep(gauges);
+        }
+        let GroupMetrics { active, epoch, condition, unfit, frozen, proposal, latched, diverged } =
+            &self.group;
+        for gauges in [active, epoch, condition, unfit, frozen, proposal, latched, diverged] {
+            known.sweep(gauges);
+        }
+        known.sweep(&self.switches);
+        known.sweep(&self.probes);
+        known.sweep(&self.probe_seconds);
     }
 
     pub(super) fn published(&self, fleet: &Fleet, state: &State, generation: u64) {

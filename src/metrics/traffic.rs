@@ -5,6 +5,7 @@ use tidegate_dns::{DropReason, Protocol};
 use tidegate_health::fleet::Fleet;
 use tidegate_proxy::{HandshakeFault, RefusedFor, RetryReason};
 
+use super::forget::Known;
 use super::questions::Questions;
 use super::register::Register;
 
@@ -70,6 +71,13 @@ impl TrafficMetrics {
                 &["protocol", "reason"],
             )?,
         })
+    }
+
+    pub(super) fn forget(&self, known: &Known<'_>) {
+        for counters in [&self.requests, &self.retries, &self.spills, &self.ejections] {
+            known.sweep(counters);
+        }
+        known.sweep(&self.request_seconds);
     }
 
     pub(super) fn expect(&self, fleet: &Fleet) {

@@ -4,6 +4,7 @@
 //! refused by a constructor, so that a running probe has nothing to panic about.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -111,6 +112,21 @@ impl ProbeSpec {
             }
         }
         Ok(Self { origin, target: Arc::new(Target { addr, kind, timing }) })
+    }
+
+    /// Whether a pass of one means a pass of the other: the same address and the same check, however often it is made.
+    #[must_use]
+    pub fn asks_the_same(&self, other: &Self) -> bool {
+        self.target.addr == other.target.addr && self.target.kind == other.target.kind
+    }
+
+    /// A digest of the address, the check and its timing, with the certificates it trusts; the same for equal ones
+    /// within one process.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.target.hash(&mut hasher);
+        hasher.finish()
     }
 
     #[must_use]

@@ -1,0 +1,261 @@
+//! Another configuration while everything goes on: SIGHUP and `tidegate reload`.
+//!
+//! ```text
+//!  files read and checked -> new listeners bound -> control: one World -> new listeners served, old ones drained
+//!        |                          |                   |
+//!        +--------------------------+-------------------+--> any failure: nothing has changed, and it is said
+//! ```
+//!
+//! One after the other: who asks during a reload waits for the next one.
+
+mod summary;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tidegate_config::{Config, Diagnostic, render};
+use tidegate_health::id::Name;
+use tokio::signal::unix::Signal;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::app::AppError;
+use crate::app::listeners::{self, Listeners};
+use crate::control::{Handle, NotTaken, Plan, Reload};
+use crate::load::{self, LoadError, Loaded};
+use crate::metrics::Metrics;
+use crate::notify::Notify;
+use summary::Summary;
+pub(crate) use summary::line;
+pub use summary::{Changed, Changes};
+
+/// Reloads that wait their turn; more are refused.
+pub const QUEUE_MAX: usize = 4;
+
+/// A wish for a reload, and where to tell what came of it.
+pub struct Request {
+    pub by: Name,
+    pub answer: oneshot::Sender<Result<Report, Failure>>,
+}
+
+/// A reload that was taken.
+#[derive(Debug)]
+pub struct Report {
+    pub generation: u64,
+    pub changes: Changes,
+    /// Keys that keep their value until a restart.
+    pub restart: Vec<RestartKey>,
+    pub warnings: Vec<Diagnostic>,
+    /// The warnings as people read them.
+    pub rendered: Vec<String>,
+}
+
+/// A key that cannot change while the daemon runs.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RestartKey {
+    pub key: String,
+    /// What holds until a restart.
+    pub kept: String,
+    pub configured: String,
+}
+
+/// Why a reload was not taken; nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error("{0}")]
+    Load(LoadError),
+    #[error("{error}{hint}")]
+    Listen { error: AppError, hint: &'static str },
+    #[error("{0}")]
+    NotTaken(NotTaken),
+    #[error("reading the configuration ended by itself: {0}")]
+    Panic(String),
+    #[error("the daemon is stopping")]
+    Stopping,
+}
+
+impl Failure {
+    /// A short, stable word: `config` where the files are at fault.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Load(LoadError::Read { .. }) => "read",
+            Self::Load(_) => "config",
+            Self::Listen { .. } => "listen",
+            Self::NotTaken(NotTaken::Misfit(_)) => "misfit",
+            Self::NotTaken(NotTaken::NotStored(_)) => "not-stored",
+            Self::NotTaken(NotTaken::Busy | NotTaken::Another) => "busy",
+            Self::Panic(_) => "internal",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+/// Carries reloads out, one after the other, and owns what they change beside the control task.
+pub(crate) struct Reloader {
+    path: PathBuf,
+    present: Arc<Config>,
+    summary: Summary,
+    pub(crate) listeners: Listeners,
+    control: Handle,
+    metrics: Arc<Metrics>,
+    notify: Notify,
+}
+
+/// What a [`Reloader`] is connected to.
+pub(crate) struct Parts {
+    pub(crate) listeners: Listeners,
+    pub(crate) control: Handle,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) notify: Notify,
+}
+
+/// What the running configuration is compared with later.
+pub(crate) struct Present {
+    pub(crate) path: PathBuf,
+    pub(crate) config: Arc<Config>,
+    summary: Summary,
+}
+
+impl Present {
+    pub(crate) fn of(path: PathBuf, loaded: &Loaded) -> Self {
+        Self { path, config: Arc::new(loaded.config.clone()), summary: Summary::of(loaded) }
+    }
+}
+
+impl Reloader {
+    pub(crate) fn new(present: Present, parts: Parts) -> Self {
+        Self {
+            path: present.path,
+            present: present.config,
+            summary: present.summary,
+            listeners: parts.listeners,
+            control: parts.control,
+            metrics: parts.metrics,
+            notify: parts.notify,
+        }
+    }
+
+    /// The configuration that runs.
+    pub(crate) fn present(&self) -> &Config {
+        &self.present
+    }
+
+    /// Reloads at every SIGHUP and every request. A SIGHUP that comes during a reload leads to one more. Never ends.
+    pub(crate) async fn run(&mut self, hangups: &mut Signal, requests: &mut mpsc::Receiver<Request>) {
+        loop {
+            tokio::select! {
+                Some(()) = hangups.recv() => {
+                    // Told in the log; nobody else waits for it.
+                    let _ = self.reload(&"SIGHUP".into()).await;
+                }
+                Some(Request { by, answer }) = requests.recv() => {
+                    // Whoever asked may have hung up; the reload is as good.
+                    let _ = answer.send(self.reload(&by).await);
+                }
+            }
+        }
+    }
+
+    async fn reload(&mut self, by: &Name) -> Result<Report, Failure> {
+        tracing::info!(by = &**by, path = %self.path.display(), "reloading the configuration");
+        self.notify.reloading().await;
+        let outcome = self.try_reload(by).await;
+        match &outcome {
+            Ok(report) => {
+                self.metrics.reloaded();
+                for warning in &report.warnings {
+                    tracing::warn!(line = warning.line, key = %warning.path, "{}", warning.message);
+                }
+                for RestartKey { key, kept, configured } in &report.restart {
+                    tracing::warn!(key, kept, configured, "this key changes only with a restart");
+                }
+            }
+            Err(failure) => {
+                self.metrics.reload_refused();
+                tracing::error!(
+                    by = &**by,
+                    "the configuration was not reloaded, the old one runs on: {failure}"
+                );
+            }
+        }
+        self.notify.reloaded().await;
+        outcome
+    }
+
+    async fn try_reload(&mut self, by: &Name) -> Result<Report, Failure> {
+        // Files may be large and disks slow: nothing that serves waits for them.
+        let (path, present) = (self.path.clone(), self.present.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            let mut loaded = load::load(&path)?;
+            let restart = keep_until_restart(&present, &mut loaded.config);
+            let summary = Summary::of(&loaded);
+            Ok((loaded, restart, summary))
+        });
+        let read = read.await.map_err(|error| Failure::Panic(error.to_string()))?;
+        let (loaded, restart, summary) = read.map_err(Failure::Load)?;
+        let Loaded { config, warnings, text, zones, probes, targets } = loaded;
+
+        let wanted = listeners::doors(&config);
+        let bound = self.listeners.bind(wanted.iter().copied()).await.map_err(|error| self.taken(error))?;
+        let changes = self.summary.changes(&summary);
+        let plan = Plan::new(&config, zones, probes, targets);
+        let reload = Reload { plan, by: by.clone(), what: line(&changes).into() };
+        let taken = self.control.reload(reload).await.ok_or(Failure::Stopping)?.map_err(Failure::NotTaken)?;
+        // From here on nothing can fail.
+        self.listeners.reconfigure(&config);
+        self.listeners.serve(bound);
+        self.listeners.keep(&wanted);
+        self.present = Arc::new(config);
+        self.summary = summary;
+        let path = self.path.display().to_string();
+        Ok(Report {
+            generation: taken.generation,
+            changes,
+            restart,
+            rendered: warnings.iter().map(|warning| render(warning, &path, &text)).collect(),
+            warnings,
+        })
+    }
+
+    fn taken(&self, error: AppError) -> Failure {
+        let is_ours = match &error {
+            AppError::Listen { at, source, .. } => {
+                let port = at.parse::<std::net::SocketAddr>().map(|address| address.port());
+                source.kind() == std::io::ErrorKind::AddrInUse
+                    && port.is_ok_and(|port| self.listeners.hold(port))
+            }
+            _ => false,
+        };
+        let hint = if is_ours {
+            "; this daemon itself has that port: remove the listener that has it with one reload, and add the new one \
+             with the next"
+        } else {
+            ""
+        };
+        Failure::Listen { error, hint }
+    }
+}
+
+/// Gives keys that cannot change back their present values, and names them.
+fn keep_until_restart(present: &Config, new: &mut Config) -> Vec<RestartKey> {
+    let mut keys = Vec::new();
+    let mut compare = |key: &str, kept: String, configured: String| {
+        if kept != configured {
+            keys.push(RestartKey { key: key.into(), kept, configured });
+        }
+    };
+    let path = |path: &std::path::Path| path.display().to_string();
+    compare("state_dir", path(&present.state_dir), path(&new.state_dir));
+    compare("node.name", present.node.name.to_string(), new.node.name.to_string());
+    compare("listen.socket", path(&present.listen.socket), path(&new.listen.socket));
+    compare(
+        "probes_per_target_max",
+        present.probes_per_target_max.to_string(),
+        new.probes_per_target_max.to_string(),
+    );
+    new.state_dir.clone_from(&present.state_dir);
+    new.node.name = present.node.name.clone();
+    new.listen.socket.clone_from(&present.listen.socket);
+    new.probes_per_target_max = present.probes_per_target_max;
+    keys
+}

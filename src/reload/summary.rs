@@ -1,0 +1,107 @@
+//! What a configuration consists of, so that two of them can be compared part by part.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use serde::{Deserialize, Serialize};
+use tidegate_health::fleet::Fleet;
+
+use crate::app::listeners;
+use crate::load::Loaded;
+
+/// A digest of each part, by kind and name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Summary(BTreeMap<&'static str, BTreeMap<String, u64>>);
+
+/// How many parts of a kind came, went and changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    pub added: usize,
+    pub removed: usize,
+    pub changed: usize,
+}
+
+/// By kind (`sites`, `groups`, `services`, `origins`, `zones`, `listeners`, `settings`); kinds without a change are
+/// left out.
+pub type Changes = BTreeMap<String, Changed>;
+
+impl Summary {
+    /// Whatever has an influence is in it; numbers, which only mean something in one fleet, are not.
+    pub(super) fn of(loaded: &Loaded) -> Self {
+        let (config, fleet) = (&loaded.config, &loaded.config.fleet);
+        let mut parts = Self::default();
+        for site in &fleet.sites {
+            parts.add("sites", &site.name, &format!("{site:?}"));
+        }
+        for group in &fleet.groups {
+            let mut unnumbered = group.clone();
+            (unnumbered.sites, unnumbered.services) = (Vec::new(), Vec::new());
+            let mut text = format!("{unnumbered:?}");
+            for site in &group.sites {
+                let _ = write!(text, " {}", fleet.site(*site).name);
+            }
+            parts.add("groups", &group.name, &text);
+        }
+        for (service, settings) in fleet.services.iter().zip(&config.services) {
+            let group = &fleet.group(service.group).name;
+            let text = format!("{group} {} {} {settings:?}", service.critical, service.min_up);
+            parts.add("services", &service.name, &text);
+        }
+        for ((origin, endpoint), probe) in fleet.origins.iter().zip(&config.origins).zip(&loaded.probes) {
+            let text = format!("{:?} {:?} {endpoint:?} {}", origin.host, origin.thresholds, probe.digest());
+            parts.add("origins", &origin.name, &text);
+        }
+        for (settings, zone) in config.zones.iter().zip(&loaded.zones) {
+            let mut text = format!("{} {}", zone.content_hash(), zone.serial());
+            for steer in &settings.steer {
+                let _ = write!(text, " {} {:?} {}", steer.name, steer.ttl, group_name(fleet, steer.group));
+            }
+            parts.add("zones", &settings.origin, &text);
+        }
+        for (kind, address) in listeners::doors(config) {
+            parts.add("listeners", &format!("{kind:?} {address}"), "");
+        }
+        parts.add("settings", "limits", &format!("{:?}", config.limits));
+        parts.add("settings", "client_address", &format!("{:?}", config.client_address));
+        parts
+    }
+
+    fn add(&mut self, kind: &'static str, name: &str, text: &str) {
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        self.0.entry(kind).or_default().insert(name.to_owned(), hasher.finish());
+    }
+
+    /// What is different in `new`.
+    pub(super) fn changes(&self, new: &Self) -> Changes {
+        let none = BTreeMap::new();
+        let kinds: std::collections::BTreeSet<_> = self.0.keys().chain(new.0.keys()).copied().collect();
+        let changes = kinds.into_iter().map(|kind| {
+            let (old, new) = (self.0.get(kind).unwrap_or(&none), new.0.get(kind).unwrap_or(&none));
+            let changed = Changed {
+                added: new.keys().filter(|name| !old.contains_key(*name)).count(),
+                removed: old.keys().filter(|name| !new.contains_key(*name)).count(),
+                changed: new.iter().filter(|(name, it)| old.get(*name).is_some_and(|was| was != *it)).count(),
+            };
+            (kind.to_owned(), changed)
+        });
+        changes.filter(|(_, changed)| *changed != Changed::default()).collect()
+    }
+}
+
+fn group_name(fleet: &Fleet, group: tidegate_health::id::GroupId) -> &str {
+    &fleet.group(group).name
+}
+
+/// The changes in a line: `origins: 1 added, 2 changed; zones: 1 changed`.
+pub(crate) fn line(changes: &Changes) -> String {
+    let kinds = changes.iter().map(|(kind, changed)| {
+        let counts = [(changed.added, "added"), (changed.removed, "removed"), (changed.changed, "changed")];
+        let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+        let counts: Vec<_> = counts.map(|(count, what)| format!("{count} {what}")).collect();
+        format!("{kind}: {}", counts.join(", "))
+    });
+    let text = kinds.collect::<Vec<_>>().join("; ");
+    if text.is_empty() { "nothing changed".into() } else { text }
+}
