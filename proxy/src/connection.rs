@@ -20,6 +20,7 @@ use crate::address::{Caller, Peer};
 use crate::forward::{self, Client};
 use crate::front::{self, Front, Protocol};
 use crate::head::{self, NoHead};
+use crate::http2;
 use crate::limits::Limits;
 use crate::page::Refusal;
 
@@ -45,6 +46,7 @@ pub(crate) async fn run(
     let served = async {
         let Some(open) = Box::pin(front::open(shared, front, tcp, socket)).await else { return };
         match open.protocol {
+            Protocol::Http2 => Box::pin(http2::serve(shared, open.stream, open.peer, phase)).await,
             Protocol::Http1 => serve(shared, open.stream, open.peer, phase).await,
         }
         drop(open.place);
@@ -89,7 +91,7 @@ async fn serve(shared: &Shared, mut stream: Stream, peer: Peer, mut phase: watch
         let last = served == requests_max;
         let client = Client { caller, settings, facts, behind, last, phase: phase.clone() };
         // Apart, so that a connection that waits does not hold the room that serving a request takes.
-        let served = Box::pin(forward::serve(shared, session, client)).await;
+        let served = Box::pin(forward::serve_http1(shared, session, client)).await;
         let Some((next, prefix)) = served else { return };
         stream = next;
         carry = prefix;

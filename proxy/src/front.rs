@@ -68,7 +68,10 @@ pub fn front_tls(
         .with_no_client_auth()
         .with_cert_resolver(resolver);
     config.ticketer = ring::Ticketer::new()?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    if settings.http2 {
+        config.alpn_protocols.push(b"h2".to_vec());
+    }
+    config.alpn_protocols.push(b"http/1.1".to_vec());
     Ok(Arc::new(config))
 }
 
@@ -104,6 +107,8 @@ impl Front {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Http1,
+    /// As chosen by ALPN.
+    Http2,
 }
 
 /// A connection that is ready for its first request.
@@ -153,7 +158,11 @@ pub(crate) async fn open(
         }
     };
     let stream = Wire::new(transport, Side::Client);
-    Some(Open { stream, peer: Peer { addr, tls }, protocol: Protocol::Http1, place })
+    let protocol = match stream.agreed_on() {
+        Some(Some(b"h2")) => Protocol::Http2,
+        _ => Protocol::Http1,
+    };
+    Some(Open { stream, peer: Peer { addr, tls }, protocol, place })
 }
 
 /// The socket's other end, or whom the PROXY header names where one must be.

@@ -28,7 +28,9 @@ pub(crate) struct Facts {
     pub(crate) len: usize,
     /// GET or HEAD.
     pub(crate) get_or_head: bool,
+    /// The client knows chunks and interim answers.
     pub(crate) http11: bool,
+    pub(crate) http2: bool,
     pub(crate) framing: Framing,
     /// A GET that asks to leave HTTP (`Connection: upgrade` with `Upgrade`) for something else than another HTTP.
     pub(crate) upgrade: bool,
@@ -39,7 +41,11 @@ pub(crate) struct Facts {
 impl Facts {
     /// As logs name it.
     pub(crate) fn protocol(&self) -> &'static str {
-        if self.http11 { "HTTP/1.1" } else { "HTTP/1.0" }
+        match (self.http2, self.http11) {
+            (true, _) => "HTTP/2.0",
+            (false, true) => "HTTP/1.1",
+            (false, false) => "HTTP/1.0",
+        }
     }
 
     /// Whether the request may be sent a second time (RFC 9110, section 9.2.1, and nothing to be replayed).
@@ -191,6 +197,7 @@ fn check_request_line(line: &[u8]) -> Result<RequestLine, Refusal> {
         len: 0,
         get_or_head: method == b"GET" || method == b"HEAD",
         http11,
+        http2: false,
         framing: Framing::None,
         upgrade: false,
         absolute: None,
@@ -310,7 +317,7 @@ fn is_another_http(protocol: &[u8]) -> bool {
 }
 
 /// Digits only: no sign, no list, nothing a size of 64 bits cannot hold.
-fn length(value: &[u8]) -> Result<u64, Refusal> {
+pub(crate) fn length(value: &[u8]) -> Result<u64, Refusal> {
     if value.is_empty() || value.len() > 18 || !value.iter().all(u8::is_ascii_digit) {
         return Err(Refusal::BAD_REQUEST);
     }
@@ -318,7 +325,7 @@ fn length(value: &[u8]) -> Result<u64, Refusal> {
 }
 
 /// What a host and port can consist of; no user information, no path.
-fn is_authority_byte(b: u8) -> bool {
+pub(crate) fn is_authority_byte(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+,;=".contains(&b)
 }
 

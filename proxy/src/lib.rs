@@ -24,6 +24,7 @@ mod connection;
 mod forward;
 mod front;
 mod head;
+mod http2;
 mod limits;
 mod observe;
 mod page;

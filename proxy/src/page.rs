@@ -42,6 +42,9 @@ impl Refusal {
         refusal(502, "connect-failed", "The server could not be reached.");
     pub(crate) const RESET: Self = refusal(502, "reset", "The server closed the connection.");
     pub(crate) const BAD_RESPONSE: Self = refusal(502, "bad-response", "The server's answer makes no sense.");
+    pub(crate) const NO_HTTP2: Self = refusal(502, "no-http2", "The server does not speak HTTP/2.");
+    pub(crate) const NO_UPGRADE: Self =
+        refusal(501, "no-upgrade", "The server takes no upgraded connections.");
     pub(crate) const NO_ORIGIN: Self = refusal(503, "no-origin", "No server is available.");
     pub(crate) const TOO_MANY_CONNECTIONS: Self =
         refusal(503, "too-many-connections", "Too many connections are open.");

@@ -11,7 +11,7 @@
 //! - *Bytes read too far* (behind an upgrade's head) are given back.
 
 use std::fmt;
-use std::io;
+use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
@@ -145,6 +145,28 @@ impl Wire {
         self
     }
 
+    /// For a protocol that frames and buffers by itself: writes go out as they come.
+    pub(crate) fn into_plain(mut self: Box<Self>) -> Box<Self> {
+        self.side = Side::Tunnel;
+        self
+    }
+
+    /// The socket.
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        match &self.io {
+            Transport::Tcp(tcp) => tcp,
+            Transport::Tls(tls) => tls.get_ref().0,
+        }
+    }
+
+    /// Over TLS, the protocol that ALPN chose, if it chose one.
+    pub(crate) fn agreed_on(&self) -> Option<Option<&[u8]>> {
+        match &self.io {
+            Transport::Tcp(_) => None,
+            Transport::Tls(tls) => Some(tls.get_ref().1.alpn_protocol()),
+        }
+    }
+
     /// Whether an idle connection is usable: still open and nothing unexpected to read.
     pub(crate) fn is_quiet(&mut self) -> bool {
         if !self.out.is_empty() || !self.unread.is_empty() || self.broken.is_some() {
@@ -162,12 +184,8 @@ impl Wire {
     /// Asks the kernel itself. Tokio answers from the events it has fetched, and a busy or just woken runtime fetches an
     /// end of the connection late: a POST sent in between would fail for no reason.
     fn nothing_arrived(&self) -> bool {
-        let tcp = match &self.io {
-            Transport::Tcp(tcp) => tcp,
-            Transport::Tls(tls) => tls.get_ref().0,
-        };
         // Under TLS too: what comes on an idle connection is the notice of its end (session tickets come earlier).
-        let peeked = SockRef::from(tcp).peek(&mut [MaybeUninit::uninit()]);
+        let peeked = SockRef::from(self.tcp()).peek(&mut [MaybeUninit::uninit()]);
         peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
@@ -183,11 +201,15 @@ impl Wire {
             Transport::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
             Transport::Tls(tls) => Pin::new(tls.as_mut()).poll_write(cx, buf),
         };
+        self.note_sent(&result);
+        result
+    }
+
+    fn note_sent(&mut self, result: &Poll<io::Result<usize>>) {
         if let Poll::Ready(Ok(n)) = result {
-            self.sent = self.sent.saturating_add(n as u64);
+            self.sent = self.sent.saturating_add(*n as u64);
             self.touch();
         }
-        result
     }
 
     fn poll_io_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -304,6 +326,30 @@ impl AsyncWrite for Wire {
                 Poll::Ready(Ok(buf.len()))
             }
         }
+    }
+
+    /// Only where nothing is held back: then a frame's head and payload leave together.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.side != Side::Tunnel {
+            let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
+            return self.poll_write(cx, first);
+        }
+        let this = self.get_mut();
+        ready!(this.poll_drain(cx))?;
+        let result = match &mut this.io {
+            Transport::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            Transport::Tls(tls) => Pin::new(tls.as_mut()).poll_write_vectored(cx, bufs),
+        };
+        this.note_sent(&result);
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.side == Side::Tunnel
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

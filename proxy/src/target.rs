@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::now_ms;
+use crate::http2::Connections;
 use crate::observe::SignalKind;
 use crate::pool::Pool;
 use crate::tls::{TlsClient, TlsError, TlsTarget};
@@ -73,6 +74,8 @@ pub struct Target {
     /// Ejections since it last proved itself: the exponent of the next one's length.
     ejections: AtomicU32,
     pub(crate) pool: Pool,
+    /// Where HTTP/2 is spoken, in place of `pool`.
+    http2: Option<Arc<Connections>>,
 }
 
 impl Target {
@@ -86,8 +89,32 @@ impl Target {
         tls: Option<TlsTarget>,
         policy: EjectionPolicy,
     ) -> Result<Arc<Self>, TlsError> {
+        Self::speaking(false, name, addr, tls, policy)
+    }
+
+    /// An origin that speaks HTTP/2: over TLS as agreed on by ALPN, without TLS because both sides know (RFC 9113,
+    /// section 3.3).
+    ///
+    /// # Errors
+    /// As [`Target::new`].
+    pub fn new_http2(
+        name: Arc<str>,
+        addr: SocketAddr,
+        tls: Option<TlsTarget>,
+        policy: EjectionPolicy,
+    ) -> Result<Arc<Self>, TlsError> {
+        Self::speaking(true, name, addr, tls, policy)
+    }
+
+    fn speaking(
+        http2: bool,
+        name: Arc<str>,
+        addr: SocketAddr,
+        tls: Option<TlsTarget>,
+        policy: EjectionPolicy,
+    ) -> Result<Arc<Self>, TlsError> {
         let tls_settings = tls;
-        let tls = tls_settings.as_ref().map(|tls| TlsClient::new(tls, addr)).transpose()?;
+        let tls = tls_settings.as_ref().map(|tls| TlsClient::new(tls, addr, http2)).transpose()?;
         Ok(Arc::new(Self {
             name,
             addr,
@@ -101,6 +128,7 @@ impl Target {
             probe_ends_it: AtomicBool::new(false),
             ejections: AtomicU32::new(0),
             pool: Pool::default(),
+            http2: http2.then(Arc::default),
         }))
     }
 
@@ -115,7 +143,12 @@ impl Target {
     pub fn is_like(&self, other: &Self) -> bool {
         self.name == other.name
             && self.addr == other.addr
-            && self.tls_settings == other.tls_settings
+            && match (&self.tls_settings, &other.tls_settings) {
+                (None, None) => true,
+                (Some(own), Some(other)) => own.is_like(other),
+                _ => false,
+            }
+            && self.http2.is_some() == other.http2.is_some()
             && self.policy == other.policy
     }
 
@@ -148,6 +181,10 @@ impl Target {
 
     pub(crate) fn tls(&self) -> Option<&TlsClient> {
         self.tls.as_ref()
+    }
+
+    pub(crate) fn http2(&self) -> Option<&Arc<Connections>> {
+        self.http2.as_ref()
     }
 
     pub(crate) fn share_percent(&self) -> u32 {

@@ -27,7 +27,7 @@ pub enum Verify {
 }
 
 /// TLS settings of an origin.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct TlsTarget {
     /// The name sent as SNI and verified; an IP address is verified and not sent. `None` uses the origin's address.
     pub sni: Option<Arc<str>>,
@@ -35,6 +35,14 @@ pub struct TlsTarget {
     pub verify: Verify,
     /// Shown to an origin that asks who is there.
     pub identity: Option<Arc<CertifiedKey>>,
+}
+
+impl TlsTarget {
+    /// Whether both reach an origin in the same way. One certificate has one key, so the certificates tell.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let chain = |target: &Self| target.identity.as_ref().map(|identity| identity.cert.clone());
+        self.sni == other.sni && self.verify == other.verify && chain(self) == chain(other)
+    }
 }
 
 /// Why TLS settings cannot work.
@@ -62,7 +70,8 @@ pub(crate) struct TlsClient {
 }
 
 impl TlsClient {
-    pub(crate) fn new(settings: &TlsTarget, addr: SocketAddr) -> Result<Self, TlsError> {
+    /// With `http2`, that protocol is offered and no other.
+    pub(crate) fn new(settings: &TlsTarget, addr: SocketAddr, http2: bool) -> Result<Self, TlsError> {
         let name = match &settings.sni {
             Some(sni) => {
                 ServerName::try_from(sni.to_string()).map_err(|_| TlsError::Name(Arc::clone(sni)))?
@@ -88,12 +97,15 @@ impl TlsClient {
                 builder.with_root_certificates(store)
             }
         };
-        let config = match &settings.identity {
+        let mut config = match &settings.identity {
             Some(identity) => {
                 builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(identity))))
             }
             None => builder.with_no_client_auth(),
         };
+        if http2 {
+            config.alpn_protocols = vec![b"h2".to_vec()];
+        }
         Ok(Self { connector: Arc::new(config).into(), name })
     }
 }

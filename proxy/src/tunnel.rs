@@ -11,12 +11,11 @@ use std::time::Duration;
 use bytes::{BufMut, BytesMut};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::v1::client::{HttpSession as OriginSession, http_req_header_to_wire};
-use pingora_core::protocols::http::v1::server::HttpSession;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::time::timeout;
 
 use crate::clock::now_ms;
-use crate::forward::{self, Course, Failed, Fault, Outcome, Request, Step, Upload};
+use crate::forward::{self, Course, Downstream, Failed, Fault, Outcome, Request, Step, Upload, Upstream};
 use crate::page::Refusal;
 use crate::stream::Wire;
 
@@ -38,7 +37,7 @@ struct Answer {
 /// Serves an upgrade. Returns the connection if it stayed plain HTTP and can carry another request.
 pub(crate) async fn serve(
     request: &Request<'_>,
-    mut session: HttpSession,
+    mut session: Downstream,
     behind: BytesMut,
 ) -> Option<(Stream, BytesMut)> {
     request.service.budget.deposit();
@@ -49,7 +48,7 @@ pub(crate) async fn serve(
         }
         Some(active) => {
             let mut course = Course::new(request.service, active);
-            match ask(request, &mut session, &mut course).await {
+            match ask(request, &session, &mut course).await {
                 Ok((answer, step)) if answer.code == 101 => {
                     step.target.note_success(now_ms());
                     // The request is over, its tunnel begins.
@@ -74,7 +73,7 @@ pub(crate) async fn serve(
 /// Tries origins until one answers.
 async fn ask<'a>(
     request: &Request<'a>,
-    session: &mut HttpSession,
+    session: &Downstream,
     course: &mut Course<'a>,
 ) -> Result<(Answer, Step), Refusal> {
     loop {
@@ -90,11 +89,14 @@ async fn ask<'a>(
     }
 }
 
-async fn attempt(request: &Request<'_>, session: &HttpSession, step: &mut Step) -> Result<Answer, Failed> {
+async fn attempt(request: &Request<'_>, session: &Downstream, step: &mut Step) -> Result<Answer, Failed> {
+    if step.target.http2().is_some() {
+        return Err(Failed::unsent(Fault::NoUpgrade));
+    }
     let settings = &request.service.settings;
     let unsent = |fault| Failed::unsent(fault);
     let mut origin = step.connect(settings).await.map_err(unsent)?;
-    let head = forward::for_origin(session.req_header(), request, true)
+    let head = forward::for_origin(session.head(), request, true)
         .ok()
         .and_then(|head| http_req_header_to_wire(&head))
         .ok_or(unsent(Fault::BadResponse))?;
@@ -147,7 +149,7 @@ fn parse(read: &[u8]) -> Result<Option<(u16, usize)>, Fault> {
 /// The origin stays with HTTP: its answer is relayed as to any request.
 async fn relay(
     request: &Request<'_>,
-    mut session: HttpSession,
+    mut session: Downstream,
     behind: BytesMut,
     answer: Answer,
     step: &Step,
@@ -159,7 +161,9 @@ async fn relay(
     let _in_flight = step.target.begin();
     let outcome = match timeout(request.service.settings.first_byte_timeout, origin.read_response()).await {
         Ok(Ok(_)) => {
-            let upload = Upload::new(&mut session, &request.client.facts);
+            let origin = Upstream::http1(origin, false);
+            let mut upload = Upload::default();
+            upload.begin(&mut session, &request.client.facts, false);
             forward::relay(request, &mut session, origin, upload, step, course).await
         }
         _ => {
@@ -175,7 +179,8 @@ async fn relay(
 }
 
 /// Copies until one side ends, or both are silent for too long. The phase `Stop` cuts it from outside.
-async fn run(request: &Request<'_>, session: HttpSession, behind: BytesMut, answer: Answer, site: &str) {
+async fn run(request: &Request<'_>, session: Downstream, behind: BytesMut, answer: Answer, site: &str) {
+    let Some(session) = session.into_http1() else { return };
     let Ok(client) = session.into_inner().into_any().downcast::<Wire>() else { return };
     let activity = Arc::new(AtomicU64::new(now_ms()));
     let mut client = client.into_tunnel(Arc::clone(&activity));

@@ -9,7 +9,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use tidegate_config::{Check, ClientCertificate, Config, Ejection, Scheme, Tls, Verify};
+use tidegate_config::{Check, ClientCertificate, Config, Ejection, OriginHttp, Scheme, Tls, Verify};
 use tidegate_health::id::OriginId;
 use tidegate_probe::{CaBundle, HttpCheck, Identity, Kind, ProbeSpec, StatusSet, Timing, TlsCheck};
 use tidegate_proxy::{EjectionPolicy, Target, TlsTarget};
@@ -162,8 +162,12 @@ fn target(config: &Config, id: OriginId, bundles: &mut Bundles) -> Result<Arc<Ta
         Scheme::Https(tls) => Some(tls_target(tls, bundles)?),
         Scheme::Http | Scheme::Tcp => None,
     };
-    let policy = ejection(config.services[origin.service.index()].ejection);
-    Target::new(origin.name.clone(), endpoint.addr, tls, policy).map_err(Fault::origin)
+    let service = &config.services[origin.service.index()];
+    let make = match service.origin_http {
+        OriginHttp::Http1 => Target::new,
+        OriginHttp::Http2 => Target::new_http2,
+    };
+    make(origin.name.clone(), endpoint.addr, tls, ejection(service.ejection)).map_err(Fault::origin)
 }
 
 fn tls_target(tls: &Tls, bundles: &mut Bundles) -> Result<TlsTarget, Fault> {

@@ -81,9 +81,9 @@ impl FleetMetrics {
         for gauges in [&self.origin_up, &self.origin_effective_up] {
             known.sweep(gauges);
         }
-        let GroupMetrics { active, epoch, condition, unfit, frozen, proposal, latched, diverged } =
+        let GroupMetrics { active, epoch, condition, unfit, frozen, proposal, latched, diverged, site_fit } =
             &self.group;
-        for gauges in [active, epoch, condition, unfit, frozen, proposal, latched, diverged] {
+        for gauges in [active, epoch, condition, unfit, frozen, proposal, latched, diverged, site_fit] {
             known.sweep(gauges);
         }
         known.sweep(&self.switches);

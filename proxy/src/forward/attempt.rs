@@ -5,16 +5,18 @@
 use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http::HeaderMap;
 use pingora_core::protocols::http::v1::client::HttpSession as OriginSession;
-use pingora_core::protocols::http::v1::server::HttpSession;
-use pingora_core::{Error, ErrorType};
-use pingora_http::ResponseHeader;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
+use super::downstream::Downstream;
 use super::relay::bounded;
+use super::upstream::{Upstream, wire as origin_wire};
 use super::{Request, Step, headers};
 use crate::head::{Facts, Framing};
+use crate::http2::{self, Connections, Exchange, Lease, Next};
 use crate::limits::ServiceSettings;
 use crate::observe::SignalKind;
 use crate::page::Refusal;
@@ -37,24 +39,38 @@ pub(crate) enum Fault {
     Reset,
     /// No answer in time.
     Silent,
-    /// An answer that is not HTTP/1.x, or that switches protocols unasked.
+    /// An answer that is not HTTP, or that switches protocols unasked.
     BadResponse,
-    /// The client left while its request was being sent.
+    /// The origin took the connection but not the request, and says that nothing of it was processed.
+    TurnedAway,
+    /// The origin was to speak HTTP/2 and did not agree to (ALPN).
+    NoHttp2,
+    /// The origin speaks HTTP/2, where a connection cannot leave HTTP.
+    NoUpgrade,
+    /// The client left while its request was being sent, or while the answer was awaited.
     Client,
     /// The client stopped sending its request's body.
     SlowClient,
     /// The client's chunks make no sense.
     BadBody,
+    /// The client's target has no form in HTTP/2.
+    BadTarget,
 }
 
 impl Fault {
     pub(crate) fn signal(self) -> Option<SignalKind> {
         match self {
-            Self::Refused => Some(SignalKind::Refused),
+            Self::Refused | Self::NoHttp2 => Some(SignalKind::Refused),
             Self::ConnectTimeout => Some(SignalKind::ConnectTimeout),
             Self::Reset | Self::BadResponse => Some(SignalKind::Reset),
             Self::Silent => Some(SignalKind::Silent),
-            Self::Local | Self::Client | Self::SlowClient | Self::BadBody => None,
+            Self::Local
+            | Self::TurnedAway
+            | Self::NoUpgrade
+            | Self::Client
+            | Self::SlowClient
+            | Self::BadBody
+            | Self::BadTarget => None,
         }
     }
 
@@ -67,25 +83,31 @@ impl Fault {
             Self::Reset => "reset",
             Self::Silent => "silent",
             Self::BadResponse => "bad-response",
+            Self::TurnedAway => "turned-away",
+            Self::NoHttp2 => "no-http2",
+            Self::NoUpgrade => "no-upgrade",
             Self::Client => "client-gone",
             Self::SlowClient => "body-timeout",
             Self::BadBody => "bad-body",
+            Self::BadTarget => "bad-target",
         }
     }
 
     /// Whether the client is to blame: no other origin can help.
     pub(crate) fn is_clients(self) -> bool {
-        matches!(self, Self::Client | Self::SlowClient | Self::BadBody)
+        matches!(self, Self::Client | Self::SlowClient | Self::BadBody | Self::BadTarget)
     }
 
     pub(crate) fn page(self) -> Refusal {
         match self {
-            Self::Refused | Self::ConnectTimeout | Self::Local => Refusal::CONNECT_FAILED,
+            Self::Refused | Self::ConnectTimeout | Self::Local | Self::TurnedAway => Refusal::CONNECT_FAILED,
+            Self::NoHttp2 => Refusal::NO_HTTP2,
+            Self::NoUpgrade => Refusal::NO_UPGRADE,
             Self::Reset => Refusal::RESET,
             Self::Silent => Refusal::SILENT,
             Self::BadResponse => Refusal::BAD_RESPONSE,
             Self::SlowClient => Refusal::BODY_TIMEOUT,
-            Self::Client | Self::BadBody => Refusal::BAD_REQUEST,
+            Self::Client | Self::BadBody | Self::BadTarget => Refusal::BAD_REQUEST,
         }
     }
 }
@@ -108,67 +130,137 @@ impl Failed {
     }
 }
 
-/// The sending of a request's body.
-#[derive(Debug)]
+/// Bytes of a request's body that are kept for another try.
+const KEPT_MAX: usize = 64 * 1024;
+
+/// The sending of a request's body, over all tries.
+///
+/// An origin that speaks HTTP/2 can turn a request away after some of its body was read from the client; so what such an
+/// origin is given is kept, up to a bound, and given to the next one first.
+#[derive(Debug, Default)]
 pub(crate) struct Upload {
     pub(crate) done: bool,
     /// The origin takes no more of it; the rest stays with the client.
     pub(crate) abandoned: bool,
+    kept: Vec<Bytes>,
+    kept_len: usize,
+    /// How many kept pieces this try has sent.
+    resent: usize,
+    trailers: Option<HeaderMap>,
+    keeps: bool,
+    /// Something was read that is not kept: no other origin can be given the whole.
+    lost: bool,
 }
 
 impl Upload {
-    pub(crate) fn new(session: &mut HttpSession, facts: &Facts) -> Self {
-        let done = matches!(facts.framing, Framing::None | Framing::Length(0)) || session.is_body_done();
-        Self { done, abandoned: false }
+    /// Begins a try.
+    pub(crate) fn begin(&mut self, session: &mut Downstream, facts: &Facts, keeps: bool) {
+        let bodiless = matches!(facts.framing, Framing::None | Framing::Length(0));
+        self.done = bodiless || (self.kept.is_empty() && session.is_body_done());
+        self.abandoned = false;
+        self.resent = 0;
+        self.keeps = keeps;
     }
 
     pub(crate) fn is_over(&self) -> bool {
         self.done || self.abandoned
     }
 
+    /// Whether another origin can be given all of it.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.lost
+    }
+
+    /// The next piece; without `reading`, the news that the client has given up.
+    pub(crate) async fn next(
+        &mut self,
+        session: &mut Downstream,
+        reading: bool,
+    ) -> Result<Option<Bytes>, Fault> {
+        if reading && let Some(piece) = self.kept.get(self.resent) {
+            return Ok(Some(piece.clone()));
+        }
+        session.read_or_gone(reading).await
+    }
+
     /// Passes one piece on, or the end of the body.
     pub(crate) async fn pass(
         &mut self,
-        piece: pingora_core::Result<Option<bytes::Bytes>>,
-        client: &mut HttpSession,
-        origin: &mut OriginSession,
+        piece: Result<Option<Bytes>, Fault>,
+        client: &mut Downstream,
+        origin: &mut Upstream,
     ) -> Result<(), Fault> {
-        let piece = piece.map_err(|error| match error.etype() {
-            ErrorType::ReadTimedout => Fault::SlowClient,
-            ErrorType::ReadError | ErrorType::ConnectionClosed => Fault::Client,
-            _ => Fault::BadBody,
-        })?;
-        self.done = piece.is_none() || client.is_body_done();
-        let mut written = match &piece {
+        let piece = piece?;
+        if let Some(piece) = &piece {
+            self.keep(piece);
+        }
+        self.done = piece.is_none() || (self.resent == self.kept.len() && client.is_body_done());
+        let mut taken = match piece {
             // Empty pieces come while a chunk's head is incomplete. An empty chunk would end the body.
-            Some(bytes) if !bytes.is_empty() => origin.write_body(bytes).await,
-            _ => Ok(None),
+            Some(piece) if !piece.is_empty() => origin.send(piece).await,
+            _ => true,
         };
-        if self.done && written.is_ok() {
-            written = origin.finish_body().await;
+        if self.done && taken {
+            self.trailers = self.trailers.take().or_else(|| client.trailers());
+            taken = origin.finish(self.trailers.clone()).await;
         }
         // The origin may have answered before it stopped listening: the answer is read before judging.
-        self.abandoned = written.is_err();
+        self.abandoned = !taken;
         Ok(())
     }
-}
 
-/// Our own stream below an origin's session.
-pub(crate) fn wire(origin: &OriginSession) -> Option<&Wire> {
-    (**origin.stream()).as_any().downcast_ref()
-}
-
-fn received(origin: &OriginSession) -> bool {
-    wire(origin).is_none_or(|wire| wire.received() > 0)
+    fn keep(&mut self, piece: &Bytes) {
+        if self.resent < self.kept.len() {
+            self.resent += 1;
+        } else if self.keeps && !self.lost && self.kept_len + piece.len() <= KEPT_MAX {
+            self.kept_len += piece.len();
+            self.kept.push(piece.clone());
+            self.resent += 1;
+        } else {
+            self.lost = true;
+            // Once it cannot be whole, nothing of it is needed.
+            self.kept = Vec::new();
+            self.resent = 0;
+        }
+    }
 }
 
 /// Sends the request to one origin and waits for the head of its answer. Interim answers are passed on.
 pub(crate) async fn ask(
     request: &Request<'_>,
-    session: &mut HttpSession,
+    session: &mut Downstream,
     step: &mut Step,
     upload: &mut Upload,
-) -> Result<OriginSession, Failed> {
+) -> Result<Upstream, Failed> {
+    let mut origin = match step.target.http2().cloned() {
+        None => open_http1(request, session, step).await?,
+        Some(connections) => open_http2(request, session, step, connections, upload).await?,
+    };
+    for _ in 0..INTERIM_MAX {
+        await_head(request, session, &mut origin, upload).await?;
+        match origin.head() {
+            Some(head) if head.status.as_u16() == 101 => break,
+            Some(head) if head.status.is_informational() => {
+                if request.client.facts.http11 {
+                    let interim = headers::interim(head).map_err(|_| origin.failed(Fault::BadResponse))?;
+                    let stall = request.client.settings.limits.write_stall;
+                    let written = bounded(stall, session.write_interim(interim)).await;
+                    written.map_err(|_| origin.failed(Fault::Client))?;
+                }
+            }
+            Some(head) if !headers::coding_is_known(head) => break,
+            Some(_) => return Ok(origin),
+            None => break,
+        }
+    }
+    Err(origin.failed(Fault::BadResponse))
+}
+
+async fn open_http1(
+    request: &Request<'_>,
+    session: &Downstream,
+    step: &mut Step,
+) -> Result<Upstream, Failed> {
     let pooled = if step.fresh { None } else { step.target.pool.take(request.service.epoch) };
     let reused = pooled.is_some();
     let mut stream = match pooled {
@@ -176,87 +268,72 @@ pub(crate) async fn ask(
         None => step.connect(&request.service.settings).await.map_err(Failed::unsent)?,
     };
     stream.restart();
-    let head = headers::for_origin(session.req_header(), request, false)
+    let head = headers::for_origin(session.head(), request, false)
         .map_err(|_| Failed::unsent(Fault::BadResponse))?;
     let mut origin = OriginSession::new(stream);
-    let failed = |fault, answered| Failed { fault, sent: true, answered, reused };
-    if origin.write_request_header(head).await.is_err() {
-        let sent = wire(&origin).is_none_or(|wire| wire.sent() > 0);
-        return Err(Failed { sent, ..failed(Fault::Reset, false) });
+    let written = origin.write_request_header(head).await;
+    let sent = written.is_ok() || origin_wire(&origin).is_none_or(|wire| wire.sent() > 0);
+    let origin = Upstream::http1(origin, reused);
+    match written {
+        Ok(_) => Ok(origin),
+        Err(_) => Err(Failed { sent, answered: false, ..origin.failed(Fault::Reset) }),
     }
-    for _ in 0..INTERIM_MAX {
-        let head = read_head(request, session, &mut origin, upload).await;
-        if let Err(fault) = head {
-            return Err(failed(fault, received(&origin)));
-        }
-        match origin.resp_header() {
-            Some(head) if head.status.as_u16() == 101 => return Err(failed(Fault::BadResponse, true)),
-            Some(head) if head.status.is_informational() => {
-                if request.client.facts.http11 {
-                    let interim = headers::interim(head).map_err(|_| failed(Fault::BadResponse, true))?;
-                    pass_on(request, session, interim).await.map_err(|_| failed(Fault::Client, true))?;
-                }
-            }
-            Some(head) if !headers::coding_is_known(head) => return Err(failed(Fault::BadResponse, true)),
-            Some(_) => return Ok(origin),
-            None => return Err(failed(Fault::BadResponse, true)),
-        }
-    }
-    Err(failed(Fault::BadResponse, true))
 }
 
-/// Passes an interim answer on, at once. It ends nothing, so a body that has not come yet is no reason to close the
-/// client's connection after this request.
-async fn pass_on(
+async fn open_http2(
     request: &Request<'_>,
-    session: &mut HttpSession,
-    interim: Box<ResponseHeader>,
-) -> pingora_core::Result<()> {
-    session.set_close_on_response_before_downstream_finish(false);
-    let written =
-        bounded(request.client.settings.limits.write_stall, session.write_response_header(interim)).await;
-    session.set_close_on_response_before_downstream_finish(true);
-    written
+    session: &Downstream,
+    step: &mut Step,
+    connections: Arc<Connections>,
+    upload: &Upload,
+) -> Result<Upstream, Failed> {
+    let epoch = request.service.epoch;
+    let pooled = if step.fresh { None } else { connections.take(epoch) };
+    let lease = match pooled {
+        Some(lease) => lease,
+        None => step.connect_http2(request, &connections).await.map_err(Failed::unsent)?,
+    };
+    let mut head = headers::for_origin(session.head(), request, false)
+        .map_err(|_| Failed::unsent(Fault::BadResponse))?;
+    if headers::wants_trailers(session.head()) {
+        http2::want_trailers(&mut head).map_err(|_| Failed::unsent(Fault::BadResponse))?;
+    }
+    let limit = request.service.settings.connect_timeout;
+    match timeout(limit, Exchange::begin(lease, *head, step.target.tls().is_some(), upload.done)).await {
+        Ok(exchange) => exchange.map(|exchange| Upstream::Http2(Box::new(exchange))),
+        Err(_) => Err(Failed::unsent(Fault::ConnectTimeout)),
+    }
 }
 
 /// Waits for the next response head, and sends the body of the request meanwhile.
-async fn read_head(
+async fn await_head(
     request: &Request<'_>,
-    session: &mut HttpSession,
-    origin: &mut OriginSession,
+    session: &mut Downstream,
+    origin: &mut Upstream,
     upload: &mut Upload,
-) -> Result<(), Fault> {
+) -> Result<(), Failed> {
     let patience = request.service.settings.first_byte_timeout;
     let mut deadline = Instant::now() + patience;
-    while !upload.is_over() {
-        let Some((queued, drained)) = wire(origin).map(|wire| (wire.queued() > 0, wire.drained())) else {
-            break;
-        };
+    loop {
+        let (over, clogged) = (upload.is_over(), origin.is_clogged());
         tokio::select! {
             biased;
-            head = origin.read_response() => return head.map(drop).map_err(|error| judge(&error)),
-            piece = session.read_body_bytes(), if !queued => {
+            next = origin.next() => match next? {
+                Next::Head => return Ok(()),
+                Next::Room => {
+                    deadline = Instant::now() + patience;
+                    upload.abandoned |= origin.is_broken();
+                }
+            },
+            piece = upload.next(session, !over && !clogged) => {
                 deadline = Instant::now() + patience;
-                upload.pass(piece, session, origin).await?;
-            }
-            () = drained.notified(), if queued => {
-                deadline = Instant::now() + patience;
-                upload.abandoned = wire(origin).is_none_or(Wire::is_broken);
+                upload.pass(piece, session, origin).await.map_err(|fault| origin.failed(fault))?;
             }
             // Only while the origin is the one to wait for: a slow client has its own timeout.
-            () = tokio::time::sleep_until(deadline), if queued => return Err(Fault::Silent),
+            () = tokio::time::sleep_until(deadline), if over || clogged => {
+                return Err(origin.failed(Fault::Silent));
+            }
         }
-    }
-    match timeout_at(deadline, origin.read_response()).await {
-        Ok(head) => head.map(drop).map_err(|error| judge(&error)),
-        Err(_) => Err(Fault::Silent),
-    }
-}
-
-fn judge(error: &Error) -> Fault {
-    match error.etype() {
-        ErrorType::InvalidHTTPHeader => Fault::BadResponse,
-        _ => Fault::Reset,
     }
 }
 
@@ -267,6 +344,30 @@ impl Step {
         let wire = connect(&self.target, settings).await?;
         self.connected_in = Some(began.elapsed());
         Ok(wire)
+    }
+
+    /// A place on a connection of HTTP/2: a new one, unless somebody else has made one meanwhile.
+    async fn connect_http2(
+        &mut self,
+        request: &Request<'_>,
+        connections: &Arc<Connections>,
+    ) -> Result<Lease, Fault> {
+        let (settings, epoch) = (&request.service.settings, request.service.epoch);
+        let connecting = async {
+            let _turn = connections.connecting.lock().await;
+            if !self.fresh
+                && let Some(lease) = connections.take(epoch)
+            {
+                return Ok(lease);
+            }
+            let wire = self.connect(settings).await?;
+            if wire.agreed_on().is_some_and(|protocol| protocol != Some(b"h2")) {
+                tracing::debug!(origin = %self.target.name(), "the origin does not agree on HTTP/2 (ALPN)");
+                return Err(Fault::NoHttp2);
+            }
+            connections.open(wire, epoch, settings.pool_idle_timeout).await
+        };
+        timeout(settings.connect_timeout, connecting).await.unwrap_or(Err(Fault::ConnectTimeout))
     }
 }
 

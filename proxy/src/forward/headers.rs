@@ -148,6 +148,11 @@ pub(crate) fn interim(from: &ResponseHeader) -> Result<Box<ResponseHeader>> {
     Ok(head)
 }
 
+/// Whether the client would understand trailers.
+pub(crate) fn wants_trailers(from: &RequestHeader) -> bool {
+    from.headers.get_all(header::TE).iter().any(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"))
+}
+
 /// Whether the body can be taken out of its transfer coding. No other coding was offered (TE is never sent), and to pass
 /// on a body whose coding has been stripped from the head would hand out garbage.
 pub(crate) fn coding_is_known(head: &ResponseHeader) -> bool {
@@ -186,7 +191,8 @@ pub(crate) fn for_client(
     } else if let Some(length) = repeated_length(&from.headers) {
         head.insert_header(header::CONTENT_LENGTH, length)?;
     }
-    if has_body && !head.headers.contains_key(header::CONTENT_LENGTH) && request.client.facts.http11 {
+    let facts = &request.client.facts;
+    if has_body && !head.headers.contains_key(header::CONTENT_LENGTH) && facts.http11 && !facts.http2 {
         head.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
     }
     request.begun.id.mark(&mut head)?;

@@ -9,13 +9,16 @@
 
 mod attempt;
 mod course;
+mod downstream;
 mod headers;
 mod relay;
+mod upstream;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use http::Method;
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::v1::server::HttpSession;
 use pingora_http::RequestHeader;
@@ -28,14 +31,17 @@ use crate::head::{Facts, Framing};
 use crate::observe::{Finished, Signal};
 use crate::page::Refusal;
 use crate::target::Target;
-use crate::view::{ServiceView, SiteView};
+use crate::view::{ServiceView, SiteView, View};
 use crate::{Settings, Shared, tunnel};
 
 pub(crate) use attempt::{Failed, Fault, Upload};
 pub(crate) use course::{Course, Step};
+pub(crate) use downstream::Downstream;
+use downstream::Piece;
 pub(crate) use headers::{RequestId, for_origin};
 use relay::bounded;
 pub(crate) use relay::run as relay;
+pub(crate) use upstream::Upstream;
 
 /// What the connection knows about a request.
 pub(crate) struct Client {
@@ -63,6 +69,12 @@ pub(crate) struct Begun {
     pub(crate) at: Instant,
     pub(crate) id: RequestId,
     generation: u64,
+}
+
+impl Begun {
+    fn now(head: &RequestHeader, view: &View) -> Self {
+        Self { at: Instant::now(), id: RequestId::of(head), generation: view.generation }
+    }
 }
 
 /// How a request ended.
@@ -96,34 +108,54 @@ impl Outcome {
     }
 }
 
-/// Serves one request. Returns the connection and the bytes already read for the next request, or nothing if the
-/// connection has ended.
-pub(crate) async fn serve(
+/// Serves one request of an HTTP/1.x connection. Returns the connection and the bytes already read for the next
+/// request, or nothing if the connection has ended.
+pub(crate) async fn serve_http1(
     shared: &Shared,
     mut session: HttpSession,
     mut client: Client,
 ) -> Option<(Stream, BytesMut)> {
-    let at = Instant::now();
     if client.last {
         session.set_server_keepalive(None);
     }
     let behind = std::mem::take(&mut client.behind);
+    let mut session = Downstream::Http1(session);
     let view = (shared.views)();
-    let begun = Begun { at, id: RequestId::of(session.req_header()), generation: view.generation };
-    let Some(service) = view.service(host(session.req_header())) else {
-        let refusal = Refusal::UNKNOWN_HOST;
-        let intact = answer(&mut session, &client, refusal, &begun.id).await;
-        let outcome = Outcome { fault: Some(refusal.reason), ..Outcome::own(refusal.status, intact) };
-        finish(shared, None, &client, &begun, &session, &outcome);
-        return close_or_keep(session, &client, behind, intact).await;
-    };
-    let request = Request { shared, service, client: &client, begun: &begun };
-    if client.facts.upgrade {
-        return tunnel::serve(&request, session, behind).await;
+    let begun = Begun::now(session.head(), &view);
+    let service = view.service(host(session.head())).map(|service| &**service);
+    if let (Some(service), true) = (service, client.facts.upgrade) {
+        return tunnel::serve(&Request { shared, service, client: &client, begun: &begun }, session, behind)
+            .await;
     }
-    let outcome = forward(&request, &mut session).await;
-    request.finish(&session, &outcome);
-    close_or_keep(session, &client, behind, outcome.intact).await
+    let intact = serve(shared, service, &client, &begun, &mut session).await;
+    close_or_keep(session, &client, behind, intact).await
+}
+
+/// Serves one stream of an HTTP/2 connection. False: the answer broke off.
+pub(crate) async fn serve_http2(shared: &Shared, session: &mut Downstream, client: &Client) -> bool {
+    let view = (shared.views)();
+    let begun = Begun::now(session.head(), &view);
+    let service = view.service(host(session.head())).map(|service| &**service);
+    serve(shared, service, client, &begun, session).await
+}
+
+async fn serve(
+    shared: &Shared,
+    service: Option<&ServiceView>,
+    client: &Client,
+    begun: &Begun,
+    session: &mut Downstream,
+) -> bool {
+    let outcome = match service {
+        Some(service) => forward(&Request { shared, service, client, begun }, session).await,
+        None => {
+            let refusal = Refusal::UNKNOWN_HOST;
+            let intact = answer(session, client, refusal, &begun.id).await;
+            Outcome { fault: Some(refusal.reason), ..Outcome::own(refusal.status, intact) }
+        }
+    };
+    finish(shared, service, client, begun, session, &outcome);
+    outcome.intact
 }
 
 fn host(head: &RequestHeader) -> &str {
@@ -136,10 +168,10 @@ fn finish(
     service: Option<&ServiceView>,
     client: &Client,
     begun: &Begun,
-    session: &HttpSession,
+    session: &Downstream,
     outcome: &Outcome,
 ) {
-    let head = session.req_header();
+    let head = session.head();
     shared.observer.request(&Finished {
         generation: begun.generation,
         service: service.map_or("none", |service| &service.name),
@@ -159,8 +191,8 @@ fn finish(
         duration: begun.at.elapsed(),
         connect: outcome.connect,
         first_byte: outcome.first_byte,
-        bytes_received: session.body_bytes_read() as u64,
-        bytes_sent: session.body_bytes_sent() as u64,
+        bytes_received: session.bytes_received(),
+        bytes_sent: session.bytes_sent(),
         spilled: outcome.spilled,
     });
 }
@@ -194,14 +226,12 @@ pub(crate) fn note_refused(shared: &Shared, peer: Peer, protocol: &'static str, 
 
 /// Hands the connection back for another request, or ends it so that the answer arrives.
 pub(crate) async fn close_or_keep(
-    mut session: HttpSession,
+    session: Downstream,
     client: &Client,
     behind: BytesMut,
     intact: bool,
 ) -> Option<(Stream, BytesMut)> {
-    if !intact {
-        return None;
-    }
+    let mut session = session.into_http1().filter(|_| intact)?;
     let had_body = client.facts.framing != Framing::None;
     if !session.will_keepalive() {
         if had_body {
@@ -221,7 +251,7 @@ pub(crate) async fn close_or_keep(
 
 /// Writes a page of our own. Returns whether the client's connection is still intact.
 pub(crate) async fn answer(
-    session: &mut HttpSession,
+    session: &mut Downstream,
     client: &Client,
     refusal: Refusal,
     id: &RequestId,
@@ -231,23 +261,24 @@ pub(crate) async fn answer(
     let write = async {
         let mut head = refusal.head(body.len())?;
         id.mark(&mut head)?;
-        session.write_response_header(head).await?;
-        session.write_body(body.as_bytes()).await?;
-        session.finish_body().await
+        let ends = session.head().method == Method::HEAD;
+        session.write_head(head, ends).await?;
+        session.write(Piece::Owned(body.into())).await?;
+        session.finish(None).await
     };
     bounded(client.settings.limits.write_stall, write).await.is_ok()
 }
 
 /// Tells the client to expect the end of the connection once the proxy drains.
-pub(crate) fn drain_soon(session: &mut HttpSession, client: &Client) {
+pub(crate) fn drain_soon(session: &mut Downstream, client: &Client) {
     if *client.phase.borrow() != Phase::Running {
-        session.set_server_keepalive(None);
+        session.close_after();
     }
 }
 
 impl Request<'_> {
     /// Tells how it ended.
-    pub(crate) fn finish(&self, session: &HttpSession, outcome: &Outcome) {
+    pub(crate) fn finish(&self, session: &Downstream, outcome: &Outcome) {
         finish(self.shared, Some(self.service), self.client, self.begun, session, outcome);
     }
 
@@ -265,7 +296,7 @@ impl Request<'_> {
 }
 
 /// Tries origins until one answers, and relays its answer.
-async fn forward(request: &Request<'_>, session: &mut HttpSession) -> Outcome {
+async fn forward(request: &Request<'_>, session: &mut Downstream) -> Outcome {
     request.service.budget.deposit();
     let Some(active) = &request.service.active else {
         let refusal = Refusal::UNDECIDED;
@@ -273,14 +304,15 @@ async fn forward(request: &Request<'_>, session: &mut HttpSession) -> Outcome {
         return Outcome { fault: Some(refusal.reason), ..Outcome::own(refusal.status, intact) };
     };
     let mut course = Course::new(request.service, active);
+    let mut upload = Upload::default();
     loop {
         let mut step = match course.next(request) {
             Ok(step) => step,
             Err(refusal) => return give_up(request, session, course, refusal).await,
         };
         let _in_flight = step.target.begin();
-        let mut upload = Upload::new(session, &request.client.facts);
-        let failed = match attempt::ask(request, session, &mut step, &mut upload).await {
+        upload.begin(session, &request.client.facts, step.target.http2().is_some());
+        let mut failed = match attempt::ask(request, session, &mut step, &mut upload).await {
             Ok(origin) => {
                 return relay(request, session, origin, upload, &step, &course).await;
             }
@@ -293,9 +325,11 @@ async fn forward(request: &Request<'_>, session: &mut HttpSession) -> Outcome {
                 return course.given_up(499, refusal.reason);
             }
             // Where the next request would begin is not known any more, whatever pingora's reader thinks.
-            session.set_server_keepalive(None);
+            session.close_after();
             return give_up(request, session, course, refusal).await;
         }
+        // What cannot be given to another origin as a whole counts as sent.
+        failed.sent |= !upload.is_whole();
         request.note_failure(course.site, &step.target, failed.fault);
         if let Err(refusal) = course.failed(request, step, &failed) {
             return give_up(request, session, course, refusal).await;
@@ -305,11 +339,11 @@ async fn forward(request: &Request<'_>, session: &mut HttpSession) -> Outcome {
 
 async fn give_up(
     request: &Request<'_>,
-    session: &mut HttpSession,
+    session: &mut Downstream,
     mut course: Course<'_>,
     refusal: Refusal,
 ) -> Outcome {
-    let intact = if session.response_written().is_some_and(|head| !head.status.is_informational()) {
+    let intact = if session.has_answered() {
         false
     } else {
         answer(session, request.client, refusal, &request.begun.id).await
