@@ -302,6 +302,35 @@ fn every_query_of_the_dashboard_asks_for_metrics_and_labels_that_exist() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// What the package installs is accepted as it is, and what it shows commented out would be, too.
+#[test]
+fn the_packages_configuration_is_accepted_as_installed_and_with_its_examples() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let check = |text: &str| {
+        let path = folder.path().join("tidegate.toml");
+        std::fs::write(&path, text).expect("a configuration");
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_tidegate")).args(["check", "--config"]).arg(&path).output();
+        let output = output.expect("the check runs");
+        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        said.into_owned()
+    };
+    let installed = read("debian/tidegate.toml");
+    assert!(check(&installed).contains(": ok, 0 warnings; 0 sites"));
+
+    let zone = "@ 60 IN SOA ns1 hostmaster 1 3600 600 86400 60\n@ 60 IN NS ns1\nns1 60 IN A 192.0.2.53\n";
+    std::fs::write(folder.path().join("example.com.zone"), zone).expect("a zone");
+    let is_toml = |line: &str| {
+        line.starts_with('[') || line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '))
+    };
+    let shown: Vec<&str> = installed
+        .lines()
+        .map(|line| line.strip_prefix("# ").filter(|inner| is_toml(inner)).unwrap_or(line))
+        .collect();
+    assert!(check(&shown.join("\n")).contains("2 sites, 1 groups, 1 services, 3 origins, 1 zones"));
+}
+
 /// The judge is judged: what does not exist is found, wherever it stands.
 #[test]
 fn a_query_for_what_does_not_exist_is_found() {
