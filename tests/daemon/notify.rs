@@ -101,6 +101,40 @@ async fn stopping_is_told_before_the_drain_and_with_its_deadline() {
     assert_eq!(managed.scene.wait_daemon().await, Some(0));
 }
 
+/// A manager takes a daemon for reloading until it hears that it is ready again, so it has to hear it in any case.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_reload_is_told_with_its_end_taken_or_not() {
+    let mut managed = Managed::set(Script::default()).await;
+    managed.start(Duration::from_secs(60)).await;
+    managed.hear_until("READY=1").await;
+    let good = std::fs::read_to_string(managed.scene.path("tidegate.toml")).expect("the configuration");
+    for (config, is_taken) in [(&*good, true), ("nonsense = 1\n", false), (&*good, true)] {
+        managed.scene.write("tidegate.toml", config);
+        let before = monotonic_us();
+        managed.scene.signal_daemon(Signal::HUP);
+        let told = managed.hear_until("RELOADING=1").await;
+        let since =
+            told.last().and_then(|last| last.split_once("\nMONOTONIC_USEC=")).expect("both at once").1;
+        let since: u64 = since.parse().expect("a number");
+        assert!((before..=monotonic_us()).contains(&since), "{since} is not on the manager's clock");
+        managed.hear_until("READY=1").await;
+        assert_eq!(
+            managed.scene.metric("tidegate_config_last_reload_successful", &[]).await == 1.0,
+            is_taken
+        );
+        assert_eq!(&*managed.scene.visit().await.body, "main1");
+    }
+    // However it was asked for.
+    managed.scene.json(&["reload"]).await;
+    managed.hear_until("RELOADING=1").await;
+    managed.hear_until("READY=1").await;
+}
+
+fn monotonic_us() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec.unsigned_abs() * 1_000_000 + now.tv_nsec.unsigned_abs() / 1000
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_manager_that_is_gone_is_no_trouble() {
     let mut managed = Managed::set(Script::default()).await;
