@@ -11,6 +11,7 @@ target="${CARGO_TARGET_DIR:-target}"
 folder="$profile"
 [ "$profile" = dev ] && folder=debug
 stage=target/package
+tools="${TIDEGATE_TOOLS:-$HOME/.cache/tidegate/tools}"
 
 cargo build --locked --profile "$profile" --bin tidegate
 rm -rf "$stage" target/debian
@@ -32,4 +33,4 @@ tidegate ($version-1) unstable; urgency=medium
 
  -- The Tidegate authors <tidegate@localhost>  $when
 END
-PATH="$TIDEGATE_TOOLS/bin:$PATH" cargo deb --quiet --locked --no-build --no-strip --no-dbgsym --output target/debian
+PATH="$tools/bin:$PATH" cargo deb --quiet --locked --no-build --no-strip --no-dbgsym --output target/debian

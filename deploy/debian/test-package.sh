@@ -53,14 +53,20 @@ inventory() {
 
 # What the unit gives to the program.
 of_unit() { sed -n "s/^$1=//p" "$unit"; }
+wrapper=()
 capabilities="$(of_unit AmbientCapabilities | sed 's/CAP_/+/g' | tr 'A-Z ' 'a-z,')"
+
+as_user() { # CAPABILITIES COMMAND...
+  local caps="-all$1"
+  shift
+  "${wrapper[@]}" chroot "$root" setpriv --reuid="$(of_unit User)" --regid="$(of_unit Group)" --init-groups \
+    --bounding-set="$caps" --inh-caps="$caps" --ambient-caps="$caps" --no-new-privs env -i PATH=/usr/bin:/bin "$@"
+}
 
 daemon() { # [WRAPPER...] -- CAPABILITIES
   local wrapper=()
   while [ "$1" != -- ]; do wrapper+=("$1"); shift; done
-  "${wrapper[@]}" chroot "$root" setpriv --reuid="$(of_unit User)" --regid="$(of_unit Group)" --init-groups \
-    --bounding-set="-all$2" --inh-caps="-all$2" --ambient-caps="-all$2" --no-new-privs \
-    env -i PATH=/usr/bin:/bin /usr/bin/tidegate run --config /etc/tidegate/tidegate.toml
+  as_user "$2" $(of_unit ExecStart)
 }
 
 start() {
@@ -146,6 +152,19 @@ ready
 eventually "the proxy and DNS answer from the main site" at main 192.0.2.10
 expect "the daemon's user" "$(ps -o user= -C tidegate | sort -u)" "$(in_root id -u tidegate)"
 grep -q '^CapEff:.*0000000000000400$' "/proc/$(pgrep -x tidegate)/status" || fail "it has more than CAP_NET_BIND_SERVICE"
+
+step "reload as the unit does"
+reload() { as_user "" $(of_unit ExecReload) >"$work/reload" 2>&1; }
+cp "$root/etc/tidegate/tidegate.toml" "$work/tidegate.toml"
+sed -i 's/ttl = "30s"/ttl = "7s"/' "$root/etc/tidegate/tidegate.toml"
+reload || fail "a good configuration is not taken: $(cat "$work/reload")"
+[ "$(dig +noall +answer @192.0.2.10 app.example.com A | awk '{ print $2 }')" = 7 ] || fail "the reload changed nothing"
+echo 'nonsense = 1' >>"$root/etc/tidegate/tidegate.toml"
+if reload; then fail "a broken configuration is taken"; fi
+grep -q nonsense "$work/reload" || fail "the refusal does not say why: $(cat "$work/reload")"
+at main 192.0.2.10 || fail "a refused reload is felt"
+cat "$work/tidegate.toml" >"$root/etc/tidegate/tidegate.toml"
+reload || fail "the way back is refused: $(cat "$work/reload")"
 
 step "fail over"
 kill -KILL "$main_pid"
