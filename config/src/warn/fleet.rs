@@ -53,7 +53,7 @@ fn never_by_itself(source: &Source<'_>, spec: &GroupSpec, group: &Group) {
         source.warn_help(&spec.place, message, "it freezes with the reason no-fence; a person switches it");
     } else {
         let message = "the group shares data and has no fence: it never switches by itself";
-        let help = "it freezes with the reason no-fence; configure `fence`, or set `stateless = true` if its \
+        let help = "it freezes with the reason no-fence and a person switches it; set `stateless = true` if its \
                     services share no data";
         source.warn_help(&spec.place, message, help);
     }
