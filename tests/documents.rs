@@ -258,6 +258,12 @@ fn every_reason_and_alarm_is_in_the_page_for_three_in_the_morning() {
     words.extend([EventKind::NotStored, EventKind::Stalled].map(|kind| kind.label().to_owned()));
     let missing: Vec<_> = words.iter().filter(|word| !page.contains(word.as_str())).collect();
     assert!(missing.is_empty(), "the page says nothing of {missing:?}");
+    // What an alarm calls itself is what the woken look for.
+    let rules = read("deploy/prometheus/tidegate.rules.yml");
+    let alarms: Vec<_> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(!alarms.is_empty(), "there are alarms");
+    let missing: Vec<_> = alarms.iter().filter(|alarm| !page.contains(&format!("`{alarm}`"))).collect();
+    assert!(missing.is_empty(), "the page says nothing of {missing:?}");
 }
 
 /// Whoever asks what abuse is bounded by finds every bound, with its default.
