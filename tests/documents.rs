@@ -144,7 +144,8 @@ fn the_commands_of_the_documents_work() {
 
     for document in ["README.md", "docs/first-hour.md", "docs/three-in-the-morning.md"] {
         let shown = blocks(&read(document), "sh").concat();
-        let commands = shown.lines().map(|line| line.strip_prefix("sudo ").unwrap_or(line));
+        let commands = shown.lines().map(str::trim_start);
+        let commands = commands.map(|line| line.strip_prefix("sudo ").unwrap_or(line));
         // Those that run until they are stopped are not for a test of the others.
         let commands: Vec<_> = commands
             .filter(|line| line.starts_with("tidegate ") && !line.starts_with("tidegate run"))
