@@ -128,6 +128,9 @@ fn probe(config: &Config, id: OriginId, bundles: &mut Bundles) -> Result<ProbeSp
             if let Some(text) = expect_body {
                 check = check.with_body(text).map_err(Fault::origin)?;
             }
+            if config.services[config.fleet.origin(id).service.index()].origin_http == OriginHttp::Http2 {
+                check = check.with_http2();
+            }
             if let Some(tls) = tls {
                 check = check.with_tls(tls_check(tls, endpoint.addr.ip(), bundles)?);
             }

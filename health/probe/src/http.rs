@@ -1,4 +1,4 @@
-//! GET over HTTP/1.1, on a connection that is kept for a while.
+//! GET over HTTP/1.1, on a connection that is kept for a while, or over HTTP/2, each time on a new one.
 //!
 //! The connection of the HTTP library is driven by the probe itself and sleeps between probes: no task per
 //! connection, no wake-up while nothing is asked. The price is that a close by the origin is noticed only by the
@@ -10,15 +10,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use ::http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
-use ::http::{HeaderMap, HeaderValue, Request, Response, Version};
+use ::http::uri::Scheme;
+use ::http::{HeaderMap, HeaderValue, Request, Response, Uri, Version};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Body, Incoming};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use crate::outcome::{Failure, Fault, Stage};
 use crate::spec::{HttpCheck, StatusSet};
@@ -29,7 +30,42 @@ use crate::{BODY_BYTES_MAX, FRESH_EVERY, tcp};
 /// Bytes of a response's head. The library looks after it has read, so up to twice as much may be taken in.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
-type Connection = http1::Connection<TokioIo<Wire>, Empty<Bytes>>;
+type Io = TokioIo<Wire>;
+
+/// What moves the frames of one connection.
+enum Connection {
+    Http1(http1::Connection<Io, Empty<Bytes>>),
+    Http2(http2::Connection<Io, Empty<Bytes>, TokioExecutor>),
+}
+
+enum Sender {
+    Http1(http1::SendRequest<Empty<Bytes>>),
+    Http2(http2::SendRequest<Empty<Bytes>>),
+}
+
+impl Connection {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
+        match self {
+            Self::Http1(connection) => Pin::new(connection).poll(cx),
+            Self::Http2(connection) => Pin::new(connection).poll(cx),
+        }
+    }
+}
+
+impl Sender {
+    async fn ask(&mut self, request: Request<Empty<Bytes>>) -> Result<Response<Incoming>, hyper::Error> {
+        match self {
+            Self::Http1(sender) => {
+                sender.ready().await?;
+                sender.send_request(request).await
+            }
+            Self::Http2(sender) => {
+                sender.ready().await?;
+                sender.send_request(request).await
+            }
+        }
+    }
+}
 
 /// One HTTP check and the connection it keeps.
 pub(crate) struct HttpProbe {
@@ -37,12 +73,13 @@ pub(crate) struct HttpProbe {
     statuses: StatusSet,
     body: Option<Arc<str>>,
     tls: Option<Handshake>,
+    http2: bool,
     kept: Option<Kept>,
 }
 
 /// A connection between two probes.
 struct Kept {
-    sender: http1::SendRequest<Empty<Bytes>>,
+    sender: Sender,
     /// Gone once the library is done with it.
     connection: Option<Connection>,
     meter: Meter,
@@ -66,8 +103,13 @@ impl HttpProbe {
         let agent = concat!("tidegate-probe/", env!("CARGO_PKG_VERSION"));
         headers.insert(USER_AGENT, HeaderValue::from_static(agent));
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
-        let tls = check.tls.as_ref().map(|tls| Handshake::new(tls, trust));
-        Self { request, statuses: check.statuses.clone(), body: check.body.clone(), tls, kept: None }
+        let mut tls = check.tls.as_ref().map(|tls| Handshake::new(tls, trust));
+        if check.http2 {
+            absolute(&mut request, tls.is_some());
+            tls = tls.map(Handshake::with_http2);
+        }
+        let (statuses, body) = (check.statuses.clone(), check.body.clone());
+        Self { request, statuses, body, tls, http2: check.http2, kept: None }
     }
 
     /// Asks once; `stage` follows how far it came. The deadline is the caller's: dropping the future closes the
@@ -100,8 +142,17 @@ impl HttpProbe {
         };
         *stage = Stage::Response;
         let meter = wire.meter();
-        let opened = http1::Builder::new().max_buf_size(HEAD_BYTES_MAX).handshake(TokioIo::new(wire)).await;
-        let (sender, connection) = opened.map_err(|error| fault(&error, false))?;
+        let io = TokioIo::new(wire);
+        let (sender, connection) = if self.http2 {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            let opened = builder.max_header_list_size(HEAD_BYTES_MAX as u32).handshake(io).await;
+            let (sender, connection) = opened.map_err(|error| fault(&error, false))?;
+            (Sender::Http2(sender), Connection::Http2(connection))
+        } else {
+            let opened = http1::Builder::new().max_buf_size(HEAD_BYTES_MAX).handshake(io).await;
+            let (sender, connection) = opened.map_err(|error| fault(&error, false))?;
+            (Sender::Http1(sender), Connection::Http1(connection))
+        };
         Ok(Kept { sender, connection: Some(connection), meter, carried: 0 })
     }
 
@@ -117,7 +168,8 @@ impl HttpProbe {
             let silent = got == 408 && kept.carried > 1;
             return Err(Broken { fault: Failure::Status { got, wanted }.into(), silent });
         }
-        let reusable = stays_open(response.version(), response.headers()) && kept.carried < FRESH_EVERY;
+        let reusable =
+            !self.http2 && stays_open(response.version(), response.headers()) && kept.carried < FRESH_EVERY;
         *stage = Stage::Body;
         let body = response.into_body();
         let whole = drive(&mut kept.connection, read(body, self.body.as_ref())).await;
@@ -132,16 +184,27 @@ impl HttpProbe {
 impl Kept {
     async fn ask(&mut self, request: Request<Empty<Bytes>>) -> Result<Response<Incoming>, Broken> {
         let sender = &mut self.sender;
-        let answer = drive(&mut self.connection, async {
-            sender.ready().await?;
-            sender.send_request(request).await
-        });
+        let answer = drive(&mut self.connection, sender.ask(request));
         answer.await.map_err(|error| {
             let heard = self.meter.heard();
             // Cancelled means that the request was never sent, whatever the origin said before (some announce that
             // they close an idle connection with a 408).
             Broken { fault: fault(&error, heard), silent: !heard || error.is_canceled() }
         })
+    }
+}
+
+/// Gives the request the shape of HTTP/2: the host is part of the target (RFC 9113, section 8.3.1).
+fn absolute(request: &mut Request<Empty<Bytes>>, https: bool) {
+    let host = request.headers_mut().remove(HOST);
+    let path = request.uri().path_and_query().cloned();
+    let (Some(host), Some(path)) = (host, path) else { return };
+    let scheme = if https { Scheme::HTTPS } else { Scheme::HTTP };
+    let uri = Uri::builder().scheme(scheme).authority(host.as_bytes()).path_and_query(path).build();
+    // A check's host and path are valid parts of a target.
+    if let Ok(uri) = uri {
+        *request.uri_mut() = uri;
+        *request.version_mut() = Version::HTTP_2;
     }
 }
 
@@ -154,7 +217,7 @@ async fn drive<F: Future>(connection: &mut Option<Connection>, work: F) -> F::Ou
         }
         let Some(running) = connection else { return Poll::Pending };
         // Its errors reach `work` too, which knows what they interrupted.
-        if Pin::new(running).poll(cx).is_ready() {
+        if running.poll(cx).is_ready() {
             *connection = None;
         }
         work.as_mut().poll(cx)

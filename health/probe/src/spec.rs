@@ -61,6 +61,7 @@ pub struct HttpCheck {
     pub(crate) statuses: StatusSet,
     pub(crate) body: Option<Arc<str>>,
     pub(crate) tls: Option<TlsCheck>,
+    pub(crate) http2: bool,
 }
 
 /// A set of status codes: sorted ranges that neither overlap nor touch. Cheap to clone.
@@ -166,7 +167,7 @@ impl HttpCheck {
             return Err(wrong());
         }
         let host = HeaderValue::from_str(host).map_err(|_| wrong())?;
-        Ok(Self { target: target.into(), host, statuses, body: None, tls: None })
+        Ok(Self { target: target.into(), host, statuses, body: None, tls: None, http2: false })
     }
 
     /// Passes only if `text` occurs within the first [`BODY_BYTES_MAX`](crate::BODY_BYTES_MAX) bytes of the body.
@@ -179,6 +180,13 @@ impl HttpCheck {
         }
         self.body = Some(text.into());
         Ok(self)
+    }
+
+    /// Over HTTP/2: agreed on by ALPN where there is TLS, with prior knowledge (RFC 9113, section 3.3) where there is none.
+    #[must_use]
+    pub fn with_http2(mut self) -> Self {
+        self.http2 = true;
+        self
     }
 
     /// Over TLS.

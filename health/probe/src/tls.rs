@@ -203,6 +203,16 @@ impl Handshake {
         Self { name: check.name.clone(), config: trust.config(&check.way) }
     }
 
+    /// Offers HTTP/2 and nothing else.
+    pub(crate) fn with_http2(mut self) -> Self {
+        self.config = self.config.map(|config| {
+            let mut config = ClientConfig::clone(&config);
+            config.alpn_protocols = vec![b"h2".to_vec()];
+            Arc::new(config)
+        });
+        self
+    }
+
     pub(crate) async fn perform(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Fault> {
         let config = self.config.clone()?;
         let session = TlsConnector::from(config).connect(self.name.clone(), stream).await;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod http;
+mod http2;
 mod reuse;
 mod schedule;
 mod support;
