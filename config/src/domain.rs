@@ -166,7 +166,7 @@ pub struct Hsts {
     pub preload: bool,
 }
 
-/// What origins speak for requests. Checks speak HTTP/1.1.
+/// What origins speak, for requests and checks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OriginHttp {
     /// HTTP/1.1.

@@ -46,8 +46,8 @@ spec! {
         optional redirect_https: bool = Field::boolean,
         /// Tells browsers to come over HTTPS only (RFC 6797); sent over HTTPS. Default none.
         optional hsts: HstsSpec = HstsSpec::read,
-        /// The HTTP that origins speak for requests: `"1.1"` or `"2"` (over TLS agreed on by ALPN, else known to both;
-        /// without WebSockets). Checks speak HTTP/1.1. Default `"1.1"`.
+        /// The HTTP that origins speak, for requests and checks: `"1.1"` or `"2"` (over TLS agreed on by ALPN, else known
+        /// to both; without WebSockets). Default `"1.1"`.
         optional origin_http: OriginHttp = |field| {
             field.one_of(&[("1.1", OriginHttp::Http1), ("2", OriginHttp::Http2)])
         },
