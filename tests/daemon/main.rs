@@ -6,6 +6,7 @@ mod commands;
 mod demo;
 mod descriptors;
 mod failover;
+mod http2;
 mod metrics;
 mod notify;
 mod refusals;

@@ -33,6 +33,7 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 type Io = TokioIo<Wire>;
 
 /// What moves the frames of one connection.
+#[allow(clippy::large_enum_variant, reason = "nearly all of them are HTTP/1.1, and there is one per check")]
 enum Connection {
     Http1(http1::Connection<Io, Empty<Bytes>>),
     Http2(http2::Connection<Io, Empty<Bytes>, TokioExecutor>),
