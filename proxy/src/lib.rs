@@ -1,4 +1,4 @@
-//! The edge proxy: HTTP/1.1 forwarding, picking, tunnels.
+//! The edge proxy: forwarding over HTTP/1.1 and HTTP/2, picking, tunnels.
 //!
 //! Decisions are made elsewhere and arrive as an immutable [`View`]; a request loads it once and follows it to its end.
 //! What only live traffic knows (requests in flight, failures seen, idle connections) lives in the [`Target`]s a view
@@ -10,6 +10,9 @@
 //!                                                    |  (retry, spill)   |
 //!                                                    +-> tunnel          +-> Signals, ejection
 //! ```
+//!
+//! Both versions of HTTP share one forwarding path: it sees a client's side and an origin's side, and the four
+//! combinations of versions follow the same rules of trying again.
 //!
 //! pingora's HTTP/1.1 sessions do the framing of bodies on both sides; sockets, pools, TLS to origins, request heads
 //! and retries are this crate's own, because one request may use several origins, and because a connection must say

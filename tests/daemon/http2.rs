@@ -29,7 +29,8 @@ async fn origin(name: &'static str) -> (SocketAddr, Arc<AtomicUsize>) {
                     if request.uri().path() != "/health" && !std::mem::replace(&mut served, true) {
                         counted.fetch_add(1, Ordering::SeqCst);
                     }
-                    let head = Response::builder().header("content-length", name.len()).body(()).expect("a head");
+                    let head =
+                        Response::builder().header("content-length", name.len()).body(()).expect("a head");
                     if let Ok(mut sending) = respond.send_response(head, false) {
                         let _ = sending.send_data(Bytes::from_static(name.as_bytes()), true);
                     }
@@ -53,7 +54,8 @@ async fn origins_that_speak_http2_are_probed_and_asked_in_it() {
     scene.start_daemon().await;
     // Ready means that the probes have found them up.
     scene.wait_ready().await;
-    let ask = async || exchange(scene.http, &request("POST", HOST, "/", &[], b"data")).await.expect("an answer");
+    let ask =
+        async || exchange(scene.http, &request("POST", HOST, "/", &[], b"data")).await.expect("an answer");
     let mut bodies = BTreeSet::new();
     for _ in 0..10 {
         bodies.insert(ask().await.body);
