@@ -53,6 +53,8 @@ pub(crate) async fn serve(shared: &Shared, wire: Box<Wire>, peer: Peer, mut phas
     let mut pace = Pace::new(limits);
     let mut served = 0;
     let mut leaving = false;
+    // Requests that were under way when the client was asked to leave; one that goes on sending them is cut.
+    let mut late = 0;
     let reason = loop {
         let turn = poll_fn(|cx| {
             while let Poll::Ready(Some(())) = requests.poll_next_unpin(cx) {
@@ -74,7 +76,11 @@ pub(crate) async fn serve(shared: &Shared, wire: Box<Wire>, peer: Peer, mut phas
             _ = phase.wait_for(|&phase| phase != Phase::Running), if !leaving => Turn::Leave,
         };
         match turn {
+            Turn::Request(..) if leaving && late >= 2 * limits.http2_streams_max => {
+                break Some(Reason::ENHANCE_YOUR_CALM);
+            }
             Turn::Request(request, respond) => {
+                late += u32::from(leaving);
                 served += 1;
                 pace.first = false;
                 requests.push(answer(shared, peer, phase.clone(), request, respond));

@@ -207,3 +207,22 @@ async fn an_idle_connection_is_closed_in_its_time() {
     raw.send(&frame(1, 5, 1, &get_fields())).await;
     assert_eq!(raw.is_cut().await, Some(0));
 }
+
+#[tokio::test]
+async fn a_client_that_does_not_leave_is_cut() {
+    let origin = Origin::named("one").await;
+    let limits = Limits { requests_per_connection_max: 3, http2_streams_max: 2, ..Limits::default() };
+    let edge = secure(service(&[origin.addr]), limits).await;
+    let mut raw = edge.raw().await;
+    // It never confirms that it has heard the goodbye (by answering the PING behind it).
+    for id in (1..200).step_by(2) {
+        if !raw.send(&frame(1, 5, id, &get_fields())).await
+            || raw.until(|frame| frame.kind == 0).await.is_none()
+        {
+            break;
+        }
+    }
+    assert_eq!(raw.is_cut().await, None, "it was read to the end already");
+    assert_eq!(origin.log.requests(), 3 + 2 * 2);
+    others_are_served(&edge).await;
+}
