@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use http::HeaderValue;
+
 /// Bounds of the client's side, shared by all listeners that share one [`Shared`](crate::Shared).
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -64,7 +66,7 @@ impl Default for Limits {
     }
 }
 
-/// Times and bounds of one service.
+/// How one service is served: its times and bounds, and what is said of HTTPS.
 #[derive(Clone, Debug)]
 pub struct ServiceSettings {
     /// Making a connection to an origin, TLS included.
@@ -79,6 +81,10 @@ pub struct ServiceSettings {
     pub tunnel_idle_timeout: Duration,
     /// Tries of one request at the active site; clamped to 1..=7. A spilled try comes on top.
     pub attempts_max: u32,
+    /// A request that came as plain HTTP is sent to HTTPS with a 308.
+    pub redirect_https: bool,
+    /// `Strict-Transport-Security` (RFC 6797) for answers over HTTPS; an origin's own stays.
+    pub hsts: Option<HeaderValue>,
 }
 
 impl Default for ServiceSettings {
@@ -90,6 +96,8 @@ impl Default for ServiceSettings {
             pool_idle_timeout: Duration::from_secs(30),
             tunnel_idle_timeout: Duration::from_secs(3600),
             attempts_max: 3,
+            redirect_https: false,
+            hsts: None,
         }
     }
 }

@@ -22,6 +22,7 @@ const fn refusal(status: u16, reason: &'static str, text: &'static str) -> Refus
 }
 
 impl Refusal {
+    pub(crate) const HTTPS: Self = refusal(308, "https", "This is served over HTTPS.");
     pub(crate) const BAD_REQUEST: Self = refusal(400, "bad-request", "The request is malformed.");
     pub(crate) const PLAIN_HTTP: Self =
         refusal(400, "plain-http", "This is an HTTPS port, and the request came as plain HTTP.");

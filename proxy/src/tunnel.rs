@@ -64,8 +64,7 @@ pub(crate) async fn serve(
             }
         }
     };
-    let id = &request.begun.id;
-    let intact = forward::answer(&mut session, request.client, refused, id).await;
+    let intact = request.answer(&mut session, refused).await;
     request.finish(&session, &outcome);
     forward::close_or_keep(session, request.client, behind, intact).await
 }
@@ -168,8 +167,7 @@ async fn relay(
         }
         _ => {
             let refusal = Refusal::BAD_RESPONSE;
-            let id = &request.begun.id;
-            let intact = forward::answer(&mut session, request.client, refusal, id).await;
+            let intact = request.answer(&mut session, refusal).await;
             let fault = Some(refusal.reason);
             Outcome { fault, intact, ..course.answered(request, step, refusal.status) }
         }

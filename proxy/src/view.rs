@@ -157,7 +157,7 @@ impl View {
 }
 
 /// Lower case, without port and without the trailing dot of an absolute name.
-fn normal_host(host: &str) -> Cow<'_, str> {
+pub(crate) fn normal_host(host: &str) -> Cow<'_, str> {
     let host = if host.starts_with('[') {
         host.find(']').map_or(host, |end| &host[..=end])
     } else {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use http::HeaderValue;
 use tidegate_config::{Config, HostPattern, Protocol, Spill, SteerSettings};
 use tidegate_health::fleet::Fleet;
 use tidegate_health::id::{GroupId, Name, OriginId, ServiceId};
@@ -159,10 +160,24 @@ fn services(config: &Config) -> Vec<Service> {
             pool_idle_timeout: settings.timeouts.pool_idle,
             tunnel_idle_timeout: settings.timeouts.tunnel_idle,
             attempts_max: settings.retry.attempts,
+            redirect_https: settings.redirect_https,
+            hsts: settings.hsts.map(hsts),
         },
         budget: Arc::new(RetryBudget::new(BudgetPolicy::default())),
     });
     services.collect()
+}
+
+/// RFC 6797, section 6.1.
+fn hsts(settings: tidegate_config::Hsts) -> HeaderValue {
+    let mut text = format!("max-age={}", settings.max_age.as_secs());
+    if settings.include_subdomains {
+        text.push_str("; includeSubDomains");
+    }
+    if settings.preload {
+        text.push_str("; preload");
+    }
+    HeaderValue::try_from(text).expect("letters, digits and punctuation make a header's value")
 }
 
 fn host(pattern: &HostPattern) -> Arc<str> {

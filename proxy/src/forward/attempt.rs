@@ -4,6 +4,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -17,7 +18,7 @@ use super::upstream::{Upstream, wire as origin_wire};
 use super::{Request, Step, headers};
 use crate::head::{Facts, Framing};
 use crate::http2::{self, Connections, Exchange, Lease, Next};
-use crate::limits::ServiceSettings;
+use crate::limits::{Limits, ServiceSettings};
 use crate::observe::SignalKind;
 use crate::page::Refusal;
 use crate::stream::{Side, Transport, Wire};
@@ -53,6 +54,8 @@ pub(crate) enum Fault {
     SlowClient,
     /// The client's chunks make no sense.
     BadBody,
+    /// The client sent more than a body may have.
+    LargeBody,
     /// The client's target has no form in HTTP/2.
     BadTarget,
 }
@@ -70,6 +73,7 @@ impl Fault {
             | Self::Client
             | Self::SlowClient
             | Self::BadBody
+            | Self::LargeBody
             | Self::BadTarget => None,
         }
     }
@@ -89,13 +93,14 @@ impl Fault {
             Self::Client => "client-gone",
             Self::SlowClient => "body-timeout",
             Self::BadBody => "bad-body",
+            Self::LargeBody => "body-too-large",
             Self::BadTarget => "bad-target",
         }
     }
 
     /// Whether the client is to blame: no other origin can help.
     pub(crate) fn is_clients(self) -> bool {
-        matches!(self, Self::Client | Self::SlowClient | Self::BadBody | Self::BadTarget)
+        matches!(self, Self::Client | Self::SlowClient | Self::BadBody | Self::LargeBody | Self::BadTarget)
     }
 
     pub(crate) fn page(self) -> Refusal {
@@ -107,6 +112,7 @@ impl Fault {
             Self::Silent => Refusal::SILENT,
             Self::BadResponse => Refusal::BAD_RESPONSE,
             Self::SlowClient => Refusal::BODY_TIMEOUT,
+            Self::LargeBody => Refusal::BODY_TOO_LARGE,
             Self::Client | Self::BadBody | Self::BadTarget => Refusal::BAD_REQUEST,
         }
     }
@@ -150,6 +156,20 @@ pub(crate) struct Upload {
     keeps: bool,
     /// Something was read that is not kept: no other origin can be given the whole.
     lost: bool,
+    /// How long the client was waited for.
+    waited: Duration,
+}
+
+/// Adds the time it lives to what was waited, also where the waiting is given up for another event.
+struct Waiting<'a> {
+    since: Instant,
+    waited: &'a mut Duration,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        *self.waited += self.since.elapsed();
+    }
 }
 
 impl Upload {
@@ -171,16 +191,35 @@ impl Upload {
         !self.lost
     }
 
-    /// The next piece; without `reading`, the news that the client has given up.
+    /// The next piece; without `reading`, the news that the client has given up. Bounds how much comes.
     pub(crate) async fn next(
         &mut self,
         session: &mut Downstream,
         reading: bool,
+        limits: &Limits,
     ) -> Result<Option<Bytes>, Fault> {
         if reading && let Some(piece) = self.kept.get(self.resent) {
             return Ok(Some(piece.clone()));
         }
-        session.read_or_gone(reading).await
+        read(session, reading, limits).await
+    }
+
+    /// The next piece while no answer has begun, when the body as a whole has a deadline, too. Only time in which the
+    /// client is the one to wait for counts. After an answer has begun, an exchange may be a dialogue of any length.
+    pub(crate) async fn next_in_time(
+        &mut self,
+        session: &mut Downstream,
+        reading: bool,
+        limits: &Limits,
+    ) -> Result<Option<Bytes>, Fault> {
+        if !reading || self.resent < self.kept.len() {
+            return self.next(session, reading, limits).await;
+        }
+        let earned = session.bytes_received().saturating_mul(1000) / limits.body_rate_min.max(1);
+        let allowed = limits.body_timeout.saturating_add(Duration::from_millis(earned));
+        let left = allowed.saturating_sub(self.waited);
+        let _waiting = Waiting { since: Instant::now(), waited: &mut self.waited };
+        timeout(left, read(session, true, limits)).await.unwrap_or(Err(Fault::SlowClient))
     }
 
     /// Passes one piece on, or the end of the body.
@@ -223,6 +262,15 @@ impl Upload {
             self.resent = 0;
         }
     }
+}
+
+/// A piece from the client, as long as its body is not too large.
+async fn read(session: &mut Downstream, reading: bool, limits: &Limits) -> Result<Option<Bytes>, Fault> {
+    let piece = session.read_or_gone(reading).await;
+    if limits.body_bytes_max.is_some_and(|max| session.bytes_received() > max) {
+        return Err(Fault::LargeBody);
+    }
+    piece
 }
 
 /// Sends the request to one origin and waits for the head of its answer. Interim answers are passed on.
@@ -313,6 +361,7 @@ async fn await_head(
     upload: &mut Upload,
 ) -> Result<(), Failed> {
     let patience = request.service.settings.first_byte_timeout;
+    let limits = &request.client.settings.limits;
     let mut deadline = Instant::now() + patience;
     loop {
         let (over, clogged) = (upload.is_over(), origin.is_clogged());
@@ -325,7 +374,7 @@ async fn await_head(
                     upload.abandoned |= origin.is_broken();
                 }
             },
-            piece = upload.next(session, !over && !clogged) => {
+            piece = upload.next_in_time(session, !over && !clogged, limits) => {
                 deadline = Instant::now() + patience;
                 upload.pass(piece, session, origin).await.map_err(|fault| origin.failed(fault))?;
             }

@@ -7,7 +7,7 @@ use http::{StatusCode, Version};
 use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 
-use super::Request;
+use super::{Request, https};
 use crate::address::{self, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use crate::head::Framing;
 use crate::page::SPILLED_HEADER;
@@ -196,6 +196,7 @@ pub(crate) fn for_client(
         head.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
     }
     request.begun.id.mark(&mut head)?;
+    https::mark(&mut head, request.service, request.client)?;
     head.remove_header(SPILLED_HEADER);
     if let Some(site) = spilled_to.and_then(|site| HeaderValue::from_str(site).ok()) {
         head.insert_header(SPILLED_HEADER, site)?;

@@ -11,6 +11,7 @@ mod attempt;
 mod course;
 mod downstream;
 mod headers;
+mod https;
 mod relay;
 mod upstream;
 
@@ -18,7 +19,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use http::Method;
+use http::header::LOCATION;
+use http::{HeaderValue, Method};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::v1::server::HttpSession;
 use pingora_http::RequestHeader;
@@ -123,7 +125,9 @@ pub(crate) async fn serve_http1(
     let view = (shared.views)();
     let begun = Begun::now(session.head(), &view);
     let service = view.service(host(session.head())).map(|service| &**service);
-    if let (Some(service), true) = (service, client.facts.upgrade) {
+    if let (Some(service), true) = (service, client.facts.upgrade)
+        && https::redirect(service, &client, session.head()).is_none()
+    {
         return tunnel::serve(&Request { shared, service, client: &client, begun: &begun }, session, behind)
             .await;
     }
@@ -146,16 +150,32 @@ async fn serve(
     begun: &Begun,
     session: &mut Downstream,
 ) -> bool {
-    let outcome = match service {
-        Some(service) => forward(&Request { shared, service, client, begun }, session).await,
-        None => {
-            let refusal = Refusal::UNKNOWN_HOST;
-            let intact = answer(session, client, refusal, &begun.id).await;
+    let location = service.and_then(|service| https::redirect(service, client, session.head()));
+    let refusal = match (service, &location) {
+        (None, _) => Some(Refusal::UNKNOWN_HOST),
+        (_, Some(_)) => Some(Refusal::HTTPS),
+        _ if is_too_large(client) => Some(Refusal::BODY_TOO_LARGE),
+        _ => None,
+    };
+    let outcome = match (refusal, service) {
+        (None, Some(service)) => forward(&Request { shared, service, client, begun }, session).await,
+        (refusal, service) => {
+            let refusal = refusal.unwrap_or(Refusal::UNKNOWN_HOST);
+            if refusal == Refusal::BODY_TOO_LARGE {
+                session.close_after();
+            }
+            let intact = answer(session, client, service, refusal, location, &begun.id).await;
             Outcome { fault: Some(refusal.reason), ..Outcome::own(refusal.status, intact) }
         }
     };
     finish(shared, service, client, begun, session, &outcome);
     outcome.intact
+}
+
+/// Whether the length of a body is said to be more than it may be.
+fn is_too_large(client: &Client) -> bool {
+    let max = client.settings.limits.body_bytes_max;
+    matches!((client.facts.framing, max), (Framing::Length(length), Some(max)) if length > max)
 }
 
 fn host(head: &RequestHeader) -> &str {
@@ -249,11 +269,13 @@ pub(crate) async fn close_or_keep(
     Some((stream, carry))
 }
 
-/// Writes a page of our own. Returns whether the client's connection is still intact.
-pub(crate) async fn answer(
+/// Writes a page of our own, of a service if one was found. Returns whether the client's connection is still intact.
+async fn answer(
     session: &mut Downstream,
     client: &Client,
+    service: Option<&ServiceView>,
     refusal: Refusal,
+    location: Option<HeaderValue>,
     id: &RequestId,
 ) -> bool {
     drain_soon(session, client);
@@ -261,6 +283,12 @@ pub(crate) async fn answer(
     let write = async {
         let mut head = refusal.head(body.len())?;
         id.mark(&mut head)?;
+        if let Some(location) = location {
+            head.insert_header(LOCATION, location)?;
+        }
+        if let Some(service) = service {
+            https::mark(&mut head, service, client)?;
+        }
         let ends = session.head().method == Method::HEAD;
         session.write_head(head, ends).await?;
         session.write(Piece::Owned(body.into())).await?;
@@ -282,6 +310,11 @@ impl Request<'_> {
         finish(self.shared, Some(self.service), self.client, self.begun, session, outcome);
     }
 
+    /// Writes a page of our own. Returns whether the client's connection is still intact.
+    pub(crate) async fn answer(&self, session: &mut Downstream, refusal: Refusal) -> bool {
+        answer(session, self.client, Some(self.service), refusal, None, &self.begun.id).await
+    }
+
     /// Reports a failure and ejects the origin if it is due.
     pub(crate) fn note_failure(&self, site: &SiteView, target: &Target, fault: Fault) {
         if let Some(kind) = fault.signal() {
@@ -300,7 +333,7 @@ async fn forward(request: &Request<'_>, session: &mut Downstream) -> Outcome {
     request.service.budget.deposit();
     let Some(active) = &request.service.active else {
         let refusal = Refusal::UNDECIDED;
-        let intact = answer(session, request.client, refusal, &request.begun.id).await;
+        let intact = request.answer(session, refusal).await;
         return Outcome { fault: Some(refusal.reason), ..Outcome::own(refusal.status, intact) };
     };
     let mut course = Course::new(request.service, active);
@@ -343,10 +376,6 @@ async fn give_up(
     mut course: Course<'_>,
     refusal: Refusal,
 ) -> Outcome {
-    let intact = if session.has_answered() {
-        false
-    } else {
-        answer(session, request.client, refusal, &request.begun.id).await
-    };
+    let intact = if session.has_answered() { false } else { request.answer(session, refusal).await };
     Outcome { intact, ..course.given_up(refusal.status, refusal.reason) }
 }

@@ -15,6 +15,7 @@ use super::downstream::Downstream;
 use super::upstream::{Read, Upstream};
 use super::{Course, Outcome, Request, Step, drain_soon, headers};
 use crate::clock::now_ms;
+use crate::limits::Limits;
 use crate::observe::{Signal, SignalKind};
 use crate::target::Target;
 
@@ -105,7 +106,7 @@ async fn copy(
     {
         session.write(piece).await?;
     }
-    copy_body(session, origin, upload).await?;
+    copy_body(session, origin, upload, &request.client.settings.limits).await?;
     let trailers = origin.trailers().await?;
     bounded(stall, session.finish(trailers)).await
 }
@@ -125,9 +126,14 @@ pub(crate) async fn bounded<T>(limit: Duration, write: impl Future<Output = Resu
     }
 }
 
-async fn copy_body(session: &mut Downstream, origin: &mut Upstream, upload: &mut Upload) -> Result<()> {
+async fn copy_body(
+    session: &mut Downstream,
+    origin: &mut Upstream,
+    upload: &mut Upload,
+    limits: &Limits,
+) -> Result<()> {
     while !upload.is_over() {
-        if !duplex(session, origin, upload).await? {
+        if !duplex(session, origin, upload, limits).await? {
             return Ok(());
         }
     }
@@ -147,7 +153,12 @@ async fn copy_body(session: &mut Downstream, origin: &mut Upstream, upload: &mut
 
 /// One step of an answer that began before the request had been sent: whichever side has something. False at the end
 /// of the answer.
-async fn duplex(session: &mut Downstream, origin: &mut Upstream, upload: &mut Upload) -> Result<bool> {
+async fn duplex(
+    session: &mut Downstream,
+    origin: &mut Upstream,
+    upload: &mut Upload,
+    limits: &Limits,
+) -> Result<bool> {
     let clogged = origin.is_clogged();
     tokio::select! {
         biased;
@@ -156,7 +167,7 @@ async fn duplex(session: &mut Downstream, origin: &mut Upstream, upload: &mut Up
             Read::End => return Ok(false),
             Read::Room => upload.abandoned |= origin.is_broken(),
         },
-        piece = upload.next(session, !clogged) => {
+        piece = upload.next(session, !clogged, limits) => {
             // A client that stops sending may still want the answer.
             if upload.pass(piece, session, origin).await.is_err() {
                 upload.abandoned = true;

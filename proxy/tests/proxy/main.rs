@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests: an unwrap that fails fails the test")]
 
+mod bodies;
 mod drain;
 mod forwarding;
 mod front;
@@ -15,5 +16,6 @@ mod hygiene;
 mod interim;
 mod kit;
 mod retries;
+mod secure;
 mod tls;
 mod tunnels;
