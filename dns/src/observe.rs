@@ -76,18 +76,24 @@ pub enum DropReason {
     AcceptFailed,
     /// A connection beyond the maximum.
     TooManyConnections,
+    /// A connection beyond the maximum of one address.
+    TooManyFromAddress,
+    /// A TLS handshake that could not be completed.
+    HandshakeFailed,
     /// A connection that was closed because nothing came, or a message that did not come or go in time.
     TimedOut,
 }
 
 impl DropReason {
     /// All of them, for registering metrics.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::NoQuestion,
         Self::SendFailed,
         Self::ReceiveFailed,
         Self::AcceptFailed,
         Self::TooManyConnections,
+        Self::TooManyFromAddress,
+        Self::HandshakeFailed,
         Self::TimedOut,
     ];
 
@@ -99,6 +105,8 @@ impl DropReason {
             Self::ReceiveFailed => "receive_failed",
             Self::AcceptFailed => "accept_failed",
             Self::TooManyConnections => "too_many_connections",
+            Self::TooManyFromAddress => "too_many_from_address",
+            Self::HandshakeFailed => "handshake_failed",
             Self::TimedOut => "timed_out",
         }
     }

@@ -1,4 +1,7 @@
-//! DNS over TCP (RFC 1035 section 4.2.2, RFC 7766): length-framed messages, several per connection, answered in order.
+//! DNS over TCP (RFC 7766) and over TLS (RFC 7858): accepting within bounds, and the end of service.
+//!
+//! TLS connections go through this loop and not through hickory's: theirs has no bound on connections, lets a message
+//! trickle in for ever, cannot send encoded answers, and cuts what is under way when it stops.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,50 +9,75 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout, timeout_at};
-use tracing::warn;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tracing::{debug, warn};
 
-use crate::encode::STREAM_BYTES_MAX;
-use crate::handler::{Handler, Outcome};
+use crate::connection::{Connection, End};
+use crate::handler::Handler;
 use crate::observe::{DropReason, Protocol};
 use crate::pause::{Pause, stopped};
+use crate::per_address::{Held, PerAddress};
+use crate::tls::TlsSource;
 
 /// Connections that wait in the kernel to be accepted.
 const BACKLOG: i32 = 1024;
-/// Bytes read at a time.
-const READ_BYTES: usize = 4096;
-/// Answers gathered before they are written: a client that pipelines but doesn't read holds no more than this and one answer.
-const GATHERED_BYTES_MAX: usize = 16 * 1024;
-/// Bytes of the length in front of each message.
-const FRAME_BYTES: usize = 2;
 
-/// Bounds on TCP connections. Clones share the count of connections, so give clones to all listeners.
+/// Bounds on connections. Clones share the counts, so give clones to all listeners of one kind.
 #[derive(Clone, Debug)]
 pub struct TcpLimits {
     connections: Arc<Semaphore>,
+    addresses: Arc<PerAddress>,
     /// How long a connection may stay open with no part of a question on the way.
     pub idle_timeout: Duration,
     /// How long one question may take from its first byte to its last, and one write of answers.
     pub message_timeout: Duration,
+    /// How long a TLS handshake may take.
+    pub handshake_timeout: Duration,
 }
 
 impl TcpLimits {
-    /// At most `connections_max` connections at a time over all clones; more are closed at once.
+    /// At most `connections_max` connections at a time over all clones; more are closed at once. TLS handshakes get 10 s.
     pub fn new(connections_max: usize, idle_timeout: Duration, message_timeout: Duration) -> Self {
-        let connections_max = connections_max.min(Semaphore::MAX_PERMITS);
-        Self { connections: Arc::new(Semaphore::new(connections_max)), idle_timeout, message_timeout }
+        Self {
+            connections: Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS))),
+            addresses: Arc::new(PerAddress::new(usize::MAX)),
+            idle_timeout,
+            message_timeout,
+            handshake_timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// At most `per_address_max` of the connections from one address. The addresses of an IPv6 network of 64 bits are one: a
+    /// single host often has all of them.
+    #[must_use]
+    pub fn with_per_address_max(self, per_address_max: usize) -> Self {
+        Self { addresses: Arc::new(PerAddress::new(per_address_max)), ..self }
+    }
+
+    /// Room for one more connection.
+    fn admit(&self, from: SocketAddr) -> Result<Admission, DropReason> {
+        let connections = Arc::clone(&self.connections);
+        let total = connections.try_acquire_owned().map_err(|_| DropReason::TooManyConnections)?;
+        let address = self.addresses.hold(from.ip()).ok_or(DropReason::TooManyFromAddress)?;
+        Ok(Admission { _total: total, _address: address })
     }
 }
 
 impl Default for TcpLimits {
-    /// 1024 connections, 10 s idle (RFC 7766 section 6.2.3), 5 s per message.
+    /// 1024 connections, an eighth of them from one address; 10 s idle (RFC 7766 section 6.2.3), 5 s per message.
     fn default() -> Self {
-        Self::new(1024, Duration::from_secs(10), Duration::from_secs(5))
+        Self::new(1024, Duration::from_secs(10), Duration::from_secs(5)).with_per_address_max(128)
     }
+}
+
+/// What a connection holds while it is open.
+struct Admission {
+    _total: OwnedSemaphorePermit,
+    _address: Held,
 }
 
 /// Binds a listener, taking over an address whose old connections linger.
@@ -74,8 +102,47 @@ pub async fn serve(
     listener: TcpListener,
     handler: Arc<Handler>,
     limits: TcpLimits,
-    mut shutdown: watch::Receiver<bool>,
+    shutdown: watch::Receiver<bool>,
 ) {
+    accept(listener, handler, limits, shutdown, Carrier::Plain).await;
+}
+
+/// As [`serve`], over TLS: what `tls` gives is best made by [`tls_config`](crate::tls_config). Handshakes under way at the end
+/// are cut: they have asked nothing yet.
+pub async fn serve_tls(
+    listener: TcpListener,
+    handler: Arc<Handler>,
+    tls: TlsSource,
+    limits: TcpLimits,
+    shutdown: watch::Receiver<bool>,
+) {
+    accept(listener, handler, limits, shutdown, Carrier::Tls(tls)).await;
+}
+
+/// What carries the messages of one listener.
+#[derive(Clone)]
+enum Carrier {
+    Plain,
+    Tls(TlsSource),
+}
+
+impl Carrier {
+    fn protocol(&self) -> Protocol {
+        match self {
+            Self::Plain => Protocol::Tcp,
+            Self::Tls(_) => Protocol::Tls,
+        }
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    handler: Arc<Handler>,
+    limits: TcpLimits,
+    mut shutdown: watch::Receiver<bool>,
+    carrier: Carrier,
+) {
+    let protocol = carrier.protocol();
     let mut connections = JoinSet::new();
     let mut pause = Pause::default();
     loop {
@@ -86,21 +153,25 @@ pub async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, from)) => {
                 pause.reset();
-                let Ok(permit) = Arc::clone(&limits.connections).try_acquire_owned() else {
-                    handler.observer.dropped(Protocol::Tcp, DropReason::TooManyConnections);
-                    continue;
+                let admission = match limits.admit(from) {
+                    Ok(admission) => admission,
+                    Err(reason) => {
+                        handler.observer.dropped(protocol, reason);
+                        continue;
+                    }
                 };
-                let connection = connection(stream, Arc::clone(&handler), limits.clone(), shutdown.clone());
+                let (handler, limits) = (Arc::clone(&handler), limits.clone());
+                let connection = connection(stream, handler, limits, shutdown.clone(), carrier.clone());
                 connections.spawn(async move {
                     connection.await;
-                    drop(permit);
+                    drop(admission);
                 });
             }
             Err(error) => {
-                handler.observer.dropped(Protocol::Tcp, DropReason::AcceptFailed);
-                warn!(%error, "accepting DNS connections failed");
+                handler.observer.dropped(protocol, DropReason::AcceptFailed);
+                warn!(%error, protocol = protocol.as_str(), "accepting DNS connections failed");
                 tokio::select! {
                     () = stopped(&mut shutdown) => break,
                     () = tokio::time::sleep(pause.next()) => {}
@@ -117,122 +188,37 @@ async fn connection(
     handler: Arc<Handler>,
     limits: TcpLimits,
     mut shutdown: watch::Receiver<bool>,
+    carrier: Carrier,
 ) {
     // Without it the second of two small answers waits for the acknowledgement of the first.
     let _ = stream.set_nodelay(true);
-    if converse(stream, &handler, &limits, &mut shutdown).await == End::TimedOut {
-        handler.observer.dropped(Protocol::Tcp, DropReason::TimedOut);
-    }
-}
-
-/// Why a connection ended.
-#[derive(Debug, PartialEq, Eq)]
-enum End {
-    Closed,
-    TimedOut,
-    ShutDown,
-}
-
-/// Reads, answers, writes, until either side has had enough.
-async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
-    mut stream: S,
-    handler: &Handler,
-    limits: &TcpLimits,
-    shutdown: &mut watch::Receiver<bool>,
-) -> End {
-    let mut input: Vec<u8> = Vec::new();
-    let mut chunk = vec![0; READ_BYTES];
-    let mut deadline = Instant::now() + limits.idle_timeout;
-    loop {
-        let read = tokio::select! {
-            biased;
-            () = stopped(shutdown) => return drain(&mut stream, &mut input, handler, limits).await,
-            read = timeout_at(deadline, stream.read(&mut chunk)) => read,
-        };
-        let length = match read {
-            Err(_) => return End::TimedOut,
-            Ok(Ok(0) | Err(_)) => return End::Closed,
-            Ok(Ok(length)) => length,
-        };
-        let was_idle = input.is_empty();
-        input.extend_from_slice(&chunk[..length]);
-        let answered = match answer_whole(&mut stream, &mut input, handler, limits).await {
-            Ok(answered) => answered,
-            Err(end) => return end,
-        };
-        // The deadline of a message stands until the message is whole: a byte now and then doesn't move it.
-        if input.is_empty() {
-            deadline = Instant::now() + limits.idle_timeout;
-        } else if was_idle || answered {
-            deadline = Instant::now() + limits.message_timeout;
+    let protocol = carrier.protocol();
+    let (handler, limits) = (&*handler, &limits);
+    let end = match carrier {
+        Carrier::Plain => Connection { stream, handler, limits, protocol }.converse(&mut shutdown).await,
+        Carrier::Tls(tls) => {
+            let acceptor = TlsAcceptor::from(tls());
+            let shaken = tokio::select! {
+                biased;
+                () = stopped(&mut shutdown) => return,
+                shaken = timeout(limits.handshake_timeout, acceptor.accept(stream)) => shaken,
+            };
+            match shaken {
+                Ok(Ok(stream)) => {
+                    // On the heap: the state of a session is large, and most connections wait most of the time.
+                    let stream = Box::new(stream);
+                    Connection { stream, handler, limits, protocol }.converse(&mut shutdown).await
+                }
+                Ok(Err(error)) => {
+                    debug!(%error, "TLS handshake failed");
+                    handler.observer.dropped(protocol, DropReason::HandshakeFailed);
+                    return;
+                }
+                Err(_) => End::TimedOut,
+            }
         }
+    };
+    if end == End::TimedOut {
+        handler.observer.dropped(protocol, DropReason::TimedOut);
     }
-}
-
-/// Answers what has already arrived, then closes. Closing with unread bytes would reset the connection, and with it answers
-/// that are still on their way.
-async fn drain<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: &mut S,
-    input: &mut Vec<u8>,
-    handler: &Handler,
-    limits: &TcpLimits,
-) -> End {
-    let mut chunk = vec![0; STREAM_BYTES_MAX];
-    if let Ok(Ok(length)) = timeout(Duration::ZERO, stream.read(&mut chunk)).await {
-        input.extend_from_slice(&chunk[..length]);
-        if let Err(end) = answer_whole(stream, input, handler, limits).await {
-            return end;
-        }
-    }
-    let _ = timeout(limits.message_timeout, stream.shutdown()).await;
-    End::ShutDown
-}
-
-/// Answers all whole messages at the front of `input`, and says whether there was one.
-async fn answer_whole<S: AsyncWrite + Unpin>(
-    stream: &mut S,
-    input: &mut Vec<u8>,
-    handler: &Handler,
-    limits: &TcpLimits,
-) -> Result<bool, End> {
-    let mut used = 0;
-    let mut answer = Vec::new();
-    let mut gathered = Vec::new();
-    while let Some(message) = whole_message(&input[used..]) {
-        used += FRAME_BYTES + message.len();
-        if handler.answer(message, Protocol::Tcp, &mut answer) == Outcome::Dropped {
-            // Who sends no questions is no DNS client. Those that came before are answered.
-            write(stream, &mut gathered, limits).await?;
-            return Err(End::Closed);
-        }
-        // An answer is bounded by `STREAM_BYTES_MAX`, which is what the length field holds.
-        gathered.extend((answer.len() as u16).to_be_bytes());
-        gathered.extend_from_slice(&answer);
-        if gathered.len() >= GATHERED_BYTES_MAX {
-            write(stream, &mut gathered, limits).await?;
-        }
-    }
-    write(stream, &mut gathered, limits).await?;
-    input.drain(..used);
-    Ok(used > 0)
-}
-
-async fn write<S: AsyncWrite + Unpin>(
-    stream: &mut S,
-    bytes: &mut Vec<u8>,
-    limits: &TcpLimits,
-) -> Result<(), End> {
-    let written = timeout(limits.message_timeout, stream.write_all(bytes)).await;
-    bytes.clear();
-    match written {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err(End::Closed),
-        Err(_) => Err(End::TimedOut),
-    }
-}
-
-/// The first message of `input` if all of it is there. A message is at most 65535 bytes, which bounds `input`.
-fn whole_message(input: &[u8]) -> Option<&[u8]> {
-    let (length, rest) = input.split_first_chunk::<FRAME_BYTES>()?;
-    rest.get(..usize::from(u16::from_be_bytes(*length)))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{Record, RecordType};
+use rustls::ServerConfig;
 use tidegate_dns::tcp::TcpLimits;
 use tidegate_dns::{
     DropReason, Handler, Observer, Protocol, QtypeLabel, Steered, View, Zone, ZoneView, tcp, udp,
@@ -75,9 +76,11 @@ pub(crate) fn handler(view: View) -> (Arc<Handler>, Arc<Counts>) {
     )
 }
 
-/// UDP and TCP on one free port of loopback, until dropped.
+/// UDP and TCP on one free port of loopback, TLS on another where there is a configuration for it, until dropped.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    /// DNS over TLS; [`Server::address`] where there is none.
+    pub(crate) tls: SocketAddr,
     pub(crate) counts: Arc<Counts>,
     pub(crate) stop: watch::Sender<bool>,
     runtime: Option<tokio::runtime::Runtime>,
@@ -90,6 +93,10 @@ impl Server {
     }
 
     pub(crate) fn start_with(view: View, limits: TcpLimits) -> Self {
+        Self::start_all(view, limits, None)
+    }
+
+    pub(crate) fn start_all(view: View, limits: TcpLimits, config: Option<Arc<ServerConfig>>) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (handler, counts) = handler(view);
@@ -98,12 +105,26 @@ impl Server {
         let (udp, tcp) = bind_both();
         drop(entered);
         let address = tcp.local_addr().unwrap();
-        let tasks = vec![
+        let mut tasks = vec![
             runtime.spawn(udp::serve(Arc::clone(&udp), Arc::clone(&handler), stopped.clone())),
             runtime.spawn(udp::serve(udp, Arc::clone(&handler), stopped.clone())),
-            runtime.spawn(tcp::serve(tcp, handler, limits, stopped)),
+            runtime.spawn(tcp::serve(tcp, Arc::clone(&handler), limits.clone(), stopped.clone())),
         ];
-        Self { address, counts, stop, runtime: Some(runtime), tasks }
+        let mut tls = address;
+        if let Some(config) = config {
+            let entered = runtime.enter();
+            let listener = tcp::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+            drop(entered);
+            tls = listener.local_addr().unwrap();
+            tasks.push(runtime.spawn(tcp::serve_tls(
+                listener,
+                handler,
+                Arc::new(move || config.clone()),
+                limits,
+                stopped,
+            )));
+        }
+        Self { address, tls, counts, stop, runtime: Some(runtime), tasks }
     }
 
     /// Stops serving and waits for all loops to end.
@@ -234,7 +255,7 @@ pub(crate) fn framed(query: &[u8]) -> Vec<u8> {
 }
 
 /// The next message of a stream; `None` at its end.
-pub(crate) fn read_framed(stream: &mut TcpStream) -> Option<Vec<u8>> {
+pub(crate) fn read_framed(stream: &mut impl Read) -> Option<Vec<u8>> {
     let mut length = [0; 2];
     stream.read_exact(&mut length).ok()?;
     let mut message = vec![0; usize::from(u16::from_be_bytes(length))];

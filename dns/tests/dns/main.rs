@@ -12,4 +12,5 @@ mod properties;
 mod questions;
 mod steered;
 mod streams;
+mod tls;
 mod zone_text;

@@ -1,7 +1,7 @@
 //! Connections: several questions on one, limits on both sides, and the end of service.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use crate::harness::{
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(150);
 
-fn wait_for(what: &str, condition: impl Fn() -> bool) {
+pub(crate) fn wait_for(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !condition() {
         assert!(Instant::now() < deadline, "never happened: {what}");
@@ -25,7 +25,7 @@ fn wait_for(what: &str, condition: impl Fn() -> bool) {
 }
 
 /// Whether the server has closed (or reset) the connection, waiting for it if need be.
-fn is_closed(stream: &mut TcpStream) -> bool {
+pub(crate) fn is_closed(stream: &mut impl Read) -> bool {
     match stream.read(&mut [0]) {
         Ok(read) => read == 0,
         Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
@@ -117,6 +117,34 @@ fn surplus_connections_are_dropped_and_room_is_reused() {
     assert!(ask(&mut first).is_some(), "those served before still are");
     drop(second);
     wait_for("room after a close", || ask(&mut connect(server.address)).is_some());
+}
+
+#[test]
+fn one_address_cannot_hold_all_connections() {
+    let limits = TcpLimits::new(10, LONG, LONG).with_per_address_max(2);
+    let server = Server::start_with(table_view(), limits);
+    let query = question("www.example.test A");
+    let ask = |stream: &mut TcpStream| {
+        stream.write_all(&framed(&query)).ok()?;
+        read_framed(stream)
+    };
+    let (mut first, mut second) = (connect(server.address), connect(server.address));
+    assert!(ask(&mut first).is_some() && ask(&mut second).is_some(), "the limit itself is served");
+    assert!(is_closed(&mut connect(server.address)), "one more is dropped");
+    assert_eq!(server.counts.drops(DropReason::TooManyFromAddress), 1);
+    let mut other = connect_from("127.0.0.2", server.address);
+    assert!(ask(&mut other).is_some(), "others have their own");
+    drop(second);
+    wait_for("room after a close", || ask(&mut connect(server.address)).is_some());
+}
+
+/// A connection from another address of the loopback.
+fn connect_from(from: &str, to: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::new(from.parse().unwrap(), 0).into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    socket.into()
 }
 
 #[test]
