@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing_subscriber::EnvFilter;
 
+use crate::access_log::{AccessLog, AccessLogError};
 use crate::admin::{self, Admin, Readiness, SocketFile, Stage};
 use crate::cli::{DONE, complain};
 use crate::clock::{Clock, wall};
@@ -25,7 +26,7 @@ use crate::metrics::Metrics;
 use crate::notify::Notify;
 use crate::reload::{self, Present, Reloader};
 use crate::traffic::Traffic;
-use crate::world::Worlds;
+use crate::world::{Settings, Worlds};
 use assemble::{Assembly, Wiring};
 use listeners::{Kind, Listeners};
 
@@ -70,6 +71,12 @@ pub enum AppError {
     LostSite(#[from] tidegate_health::state::LostSite),
     #[error("cannot listen on {what} {at}: {source}{}", low_port(at, source))]
     Listen { what: &'static str, at: String, source: std::io::Error },
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("TLS cannot be set up: {0}")]
+    FrontTls(#[from] tidegate_proxy::TlsError),
+    #[error(transparent)]
+    AccessLog(#[from] AccessLogError),
     #[error("the control task ended by itself: {0}")]
     Control(String),
     #[error("signals cannot be caught: {0}")]
@@ -101,12 +108,16 @@ async fn serve(path: &Path, loaded: Loaded) -> Result<(), AppError> {
 
     let present = Present::of(path.to_owned(), &loaded);
     let config = present.config.clone();
-    let Loaded { zones, probes, targets, .. } = loaded;
+    let Loaded { zones, probes, targets, certificates, .. } = loaded;
     listeners::try_all(&config)?;
+    let access_log = AccessLog::start(config.access_log.as_deref(), metrics.access_log.clone())?;
+    let access_log = Arc::new(access_log);
+    metrics.certificates(&certificates);
+    let settings = Arc::new(Settings { certificates });
     let notify = Notify::from_env();
     notify.starting(config.startup_deadline).await;
     let wiring = Wiring { results, worlds: worlds.clone(), metrics: metrics.clone(), clock, round };
-    let plan = Plan::new(&config, zones, probes, targets);
+    let plan = Plan::new(&config, zones, probes, targets, settings);
     let Assembly { control, store } = assemble::assemble(&config, plan, wiring).await?;
     let handle = Handle::new(messages);
     let mut control = tokio::spawn(control.run(inbox, observations, stopped));
@@ -124,8 +135,10 @@ async fn serve(path: &Path, loaded: Loaded) -> Result<(), AppError> {
         readiness: readiness.clone(),
         reloads,
     };
-    let traffic = Arc::new(Traffic { metrics: metrics.clone(), control: handle.clone() });
-    let mut listeners = Listeners::new(&config, &worlds, &traffic, admin.clone());
+    let traffic =
+        Traffic { metrics: metrics.clone(), control: handle.clone(), access_log: access_log.clone() };
+    let traffic = Arc::new(traffic);
+    let mut listeners = Listeners::new(&config, &worlds, &traffic, admin.clone())?;
     let (socket, _socket_file) = open_socket(&config, admin)?;
     let admin_tasks = vec![socket, tending];
     let early = listeners::doors(&config).into_iter().filter(|(kind, _)| *kind == Kind::Admin);
@@ -149,9 +162,16 @@ async fn serve(path: &Path, loaded: Loaded) -> Result<(), AppError> {
     }
     readiness.set(Stage::Open);
     notify.ready().await;
-    tracing::info!(http = ?config.listen.http, dns = ?config.listen.dns, "ready");
+    let listen = &config.listen;
+    tracing::info!(http = ?listen.http, https = ?listen.https, dns = ?listen.dns, dot = ?listen.dot, "ready");
 
-    let parts = reload::Parts { listeners, control: handle, metrics, notify: notify.clone() };
+    let parts = reload::Parts {
+        listeners,
+        control: handle,
+        metrics,
+        access_log: access_log.clone(),
+        notify: notify.clone(),
+    };
     let mut reloader = Reloader::new(present, parts);
     tokio::select! {
         () = signals.stop() => {}
@@ -172,6 +192,7 @@ async fn serve(path: &Path, loaded: Loaded) -> Result<(), AppError> {
         () = reloader.listeners.drain(drain_deadline) => {}
         () = signals.stop() => tracing::warn!("stopping at once"),
     }
+    end_log(access_log).await;
     finish(stop_control, control, admin_tasks).await
 }
 
@@ -185,6 +206,14 @@ fn open_socket(
         |source| AppError::Listen { what: "the control socket", at: path.display().to_string(), source };
     let (socket, file) = admin::bind_socket(path).map_err(failed)?;
     Ok((tokio::spawn(admin::serve_socket(socket, admin)), file))
+}
+
+/// What the last requests left to be written is written, unless the disk will not take it.
+async fn end_log(log: Arc<AccessLog>) {
+    let ended = tokio::task::spawn_blocking(move || log.finish(STOP)).await;
+    if !ended.unwrap_or(false) {
+        tracing::warn!("the end of the access log could not be written");
+    }
 }
 
 /// The control task ends, then everything that only looked at it.

@@ -3,8 +3,10 @@
 //! Data flows one way: probes and live traffic -> observations -> [`control`] (one task) -> the pure core in
 //! `tidegate-health` -> the [`store`] -> one [`world::World`] that DNS and the proxy read.
 
+pub mod access_log;
 pub mod admin;
 pub mod app;
+pub mod certs;
 pub mod cli;
 pub mod clock;
 pub mod control;

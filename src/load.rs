@@ -2,6 +2,7 @@
 //!
 //! Reading is all or nothing, and every error names the file it is about.
 
+mod certificates;
 mod origins;
 
 use std::path::{Path, PathBuf};
@@ -12,6 +13,8 @@ use tidegate_dns::{Steered, SteeredAnswer, Zone, ZoneView};
 use tidegate_probe::ProbeSpec;
 use tidegate_proxy::Target;
 
+use crate::access_log;
+use crate::certs::{CertificateError, Certificates};
 use crate::cli::{FAILED, USAGE};
 
 /// The largest file that is read into memory.
@@ -32,6 +35,12 @@ pub enum LoadError {
     Ca { path: PathBuf, detail: String },
     #[error("client certificate {path}: {detail}")]
     ClientCertificate { path: PathBuf, detail: String },
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    #[error("the access log {path} {detail}")]
+    AccessLog { path: PathBuf, detail: String },
+    #[error(transparent)]
+    AccessLogFile(#[from] access_log::AccessLogError),
     #[error("origin {origin}: {detail}")]
     Origin { origin: String, detail: String },
     #[error("{}", lines(.0))]
@@ -43,7 +52,7 @@ impl LoadError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Read { .. } => FAILED,
+            Self::Read { .. } | Self::Certificate(CertificateError::Read { .. }) => FAILED,
             _ => USAGE,
         }
     }
@@ -65,6 +74,7 @@ pub struct Loaded {
     /// Parallel to the fleet's origins, as are the targets.
     pub probes: Vec<ProbeSpec>,
     pub targets: Vec<Arc<Target>>,
+    pub certificates: Arc<Certificates>,
 }
 
 /// Reads only the configuration.
@@ -113,8 +123,14 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
         }
     }
     let (probes, targets) = origins::load(&config, folder_of(path), &mut errors);
+    let certificates = certificates::load(&config, folder_of(path), &mut warnings, &mut errors);
+    if let Some(path) = &config.access_log
+        && let Err(detail) = access_log::check(path)
+    {
+        errors.push(LoadError::AccessLog { path: path.clone(), detail });
+    }
     match errors.len() {
-        0 => Ok(Loaded { config, warnings, text, zones, probes, targets }),
+        0 => Ok(Loaded { config, warnings, text, zones, probes, targets, certificates }),
         1 => Err(errors.remove(0)),
         _ => Err(LoadError::Several(errors)),
     }
@@ -128,6 +144,7 @@ fn parse(path: &Path) -> Result<(String, Parsed), LoadError> {
     let folder = folder_of(path);
     parsed.config.state_dir = folder.join(&parsed.config.state_dir);
     parsed.config.listen.socket = folder.join(&parsed.config.listen.socket);
+    parsed.config.access_log = parsed.config.access_log.map(|path| folder.join(path));
     Ok((text, parsed))
 }
 

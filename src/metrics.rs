@@ -1,5 +1,6 @@
 //! What Prometheus scrapes. Every label is bounded by the configuration or by a fixed set.
 
+mod access_log;
 mod fleet;
 mod forget;
 mod questions;
@@ -7,8 +8,10 @@ mod register;
 mod reload;
 mod traffic;
 
+use std::collections::BTreeMap;
+
 use prometheus::proto::MetricType;
-use prometheus::{Encoder, IntCounter, Registry, TextEncoder};
+use prometheus::{Encoder, IntCounter, IntGaugeVec, Registry, TextEncoder};
 use tidegate_health::durable::SwitchKind;
 use tidegate_health::event::{Event, EventKind};
 use tidegate_health::fleet::Fleet;
@@ -16,6 +19,8 @@ use tidegate_health::id::GroupId;
 use tidegate_health::state::State;
 use tidegate_probe::Observation;
 
+use crate::certs::Certificates;
+pub use access_log::AccessLogMetrics;
 use fleet::FleetMetrics;
 use forget::Known;
 pub use register::Described;
@@ -34,6 +39,8 @@ pub struct Metrics {
     stalls: IntCounter,
     store_failures: IntCounter,
     records_dropped: IntCounter,
+    certificate_expires: IntGaugeVec,
+    pub(crate) access_log: AccessLogMetrics,
 }
 
 impl Metrics {
@@ -61,6 +68,12 @@ impl Metrics {
                 "history_dropped_total",
                 "Entries of the history that could not be written and are only in the log.",
             )?,
+            certificate_expires: new.gauges(
+                "certificate_expires_timestamp_seconds",
+                "When a certificate ends, in seconds since 1970; named by its first DNS name, or by its file.",
+                &["name"],
+            )?,
+            access_log: AccessLogMetrics::new(&new)?,
             described: new.described(),
             registry,
         })
@@ -102,6 +115,18 @@ impl Metrics {
         self.fleet.forget(&known);
         self.traffic.forget(&known);
         self.expect(new);
+    }
+
+    /// Takes over which certificates are served. Of two under one name the one that ends first counts.
+    pub fn certificates(&self, certificates: &Certificates) {
+        self.certificate_expires.reset();
+        let mut ends = BTreeMap::new();
+        for (name, end) in certificates.expiries() {
+            ends.entry(name).and_modify(|known: &mut i64| *known = end.min(*known)).or_insert(end);
+        }
+        for (name, end) in ends {
+            self.certificate_expires.with_label_values(&[name]).set(end);
+        }
     }
 
     /// A configuration was taken.

@@ -18,12 +18,14 @@ use tidegate_health::id::Name;
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::access_log::AccessLog;
 use crate::app::AppError;
 use crate::app::listeners::{self, Listeners};
 use crate::control::{Handle, NotTaken, Plan, Reload};
 use crate::load::{self, LoadError, Loaded};
 use crate::metrics::Metrics;
 use crate::notify::Notify;
+use crate::world::Settings;
 use summary::Summary;
 pub(crate) use summary::line;
 pub use summary::{Changed, Changes};
@@ -98,6 +100,7 @@ pub(crate) struct Reloader {
     pub(crate) listeners: Listeners,
     control: Handle,
     metrics: Arc<Metrics>,
+    access_log: Arc<AccessLog>,
     notify: Notify,
 }
 
@@ -106,6 +109,7 @@ pub(crate) struct Parts {
     pub(crate) listeners: Listeners,
     pub(crate) control: Handle,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) access_log: Arc<AccessLog>,
     pub(crate) notify: Notify,
 }
 
@@ -131,6 +135,7 @@ impl Reloader {
             listeners: parts.listeners,
             control: parts.control,
             metrics: parts.metrics,
+            access_log: parts.access_log,
             notify: parts.notify,
         }
     }
@@ -189,22 +194,27 @@ impl Reloader {
             let mut loaded = load::load(&path)?;
             let restart = keep_until_restart(&present, &mut loaded.config);
             let summary = Summary::of(&loaded);
-            Ok((loaded, restart, summary))
+            // Also where it is the same path: it may have been renamed, and the old file is not to be written for ever.
+            let log = AccessLog::prepare(loaded.config.access_log.as_deref())?;
+            Ok((loaded, restart, summary, log))
         });
         let read = read.await.map_err(|error| Failure::Panic(error.to_string()))?;
-        let (loaded, restart, summary) = read.map_err(Failure::Load)?;
-        let Loaded { config, warnings, text, zones, probes, targets } = loaded;
+        let (loaded, restart, summary, log) = read.map_err(Failure::Load)?;
+        let Loaded { config, warnings, text, zones, probes, targets, certificates } = loaded;
 
         let wanted = listeners::doors(&config);
         let bound = self.listeners.bind(wanted.iter().copied()).await.map_err(|error| self.taken(error))?;
         let changes = self.summary.changes(&summary);
-        let plan = Plan::new(&config, zones, probes, targets);
+        let settings = Arc::new(Settings { certificates: certificates.clone() });
+        let plan = Plan::new(&config, zones, probes, targets, settings);
         let reload = Reload { plan, by: by.clone(), what: line(&changes).into() };
         let taken = self.control.reload(reload).await.ok_or(Failure::Stopping)?.map_err(Failure::NotTaken)?;
         // From here on nothing can fail.
         self.listeners.reconfigure(&config);
         self.listeners.serve(bound);
         self.listeners.keep(&wanted);
+        self.access_log.commit(log);
+        self.metrics.certificates(&certificates);
         self.present = Arc::new(config);
         self.summary = summary;
         let path = self.path.display().to_string();

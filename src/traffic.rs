@@ -1,10 +1,12 @@
-//! Where DNS and the proxy say what they saw: counted in the metrics, and ejections passed on to control.
+//! Where DNS and the proxy say what they saw: counted in the metrics, written down in the access log, and ejections
+//! passed on to control.
 
 use std::sync::Arc;
 
 use tidegate_dns::{DropReason, Protocol, QtypeLabel};
 use tidegate_proxy::{Finished, HandshakeFault, RefusedFor, RetryReason, Signal};
 
+use crate::access_log::AccessLog;
 use crate::control::Handle;
 use crate::metrics::Metrics;
 
@@ -12,6 +14,7 @@ use crate::metrics::Metrics;
 pub struct Traffic {
     pub metrics: Arc<Metrics>,
     pub control: Handle,
+    pub access_log: Arc<AccessLog>,
 }
 
 impl tidegate_proxy::Signals for Traffic {
@@ -34,6 +37,7 @@ impl tidegate_proxy::Observer for Traffic {
             .request_seconds
             .with_label_values(&[service, site])
             .observe(finished.duration.as_secs_f64());
+        self.access_log.record(finished);
     }
 
     fn retry(&self, service: &str, reason: RetryReason) {

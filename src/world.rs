@@ -9,6 +9,8 @@ use arc_swap::ArcSwap;
 use tidegate_health::fleet::Fleet;
 use tidegate_health::id::Name;
 
+use crate::certs::Certificates;
+
 /// One generation.
 #[derive(Debug, Default)]
 pub struct World {
@@ -20,6 +22,13 @@ pub struct World {
     pub proxy: Arc<tidegate_proxy::View>,
     /// Groups that are active nowhere.
     pub undecided: Vec<Name>,
+    pub settings: Arc<Settings>,
+}
+
+/// What readers need of the configuration itself; only a reload changes it.
+#[derive(Debug, Default)]
+pub struct Settings {
+    pub certificates: Arc<Certificates>,
 }
 
 /// Where the current World is. Cheap to clone.

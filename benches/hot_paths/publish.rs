@@ -26,7 +26,8 @@ pub(crate) fn publishing(c: &mut Criterion) {
         let zones = vec![zone(&fleet)];
         let mut publisher = Publisher::new(Worlds::default(), &state);
         let services = services(&fleet);
-        let plan = Plan { fleet: Arc::new(fleet), probes: Vec::new(), targets, services, zones };
+        let settings = Arc::default();
+        let plan = Plan { fleet: Arc::new(fleet), probes: Vec::new(), targets, services, zones, settings };
         let serials = BTreeMap::new();
         group.bench_function(BenchmarkId::new("world", origins), |b| {
             b.iter(|| publisher.publish(&plan, &state, &serials));

@@ -43,6 +43,12 @@ pub struct Diagnostics {
 }
 
 impl Diagnostic {
+    /// A warning about what is named at `place`, for what only its files can tell.
+    #[must_use]
+    pub fn warning(place: &Place, message: &str, help: &str) -> Self {
+        Self::new(Severity::Warning, place, message, Some(help))
+    }
+
     pub(crate) fn new(severity: Severity, place: &Place, message: &str, help: Option<&str>) -> Self {
         // Where nothing is written there is still a first line to point at.
         let (line, column) = (place.line.max(1), place.column.max(1));

@@ -6,10 +6,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_config::Config;
+use arc_swap::ArcSwap;
+use rustls::version::TLS13;
+use rustls::{ALL_VERSIONS, ServerConfig, SupportedProtocolVersion};
+use tidegate_config::{Config, TlsVersion};
 use tidegate_dns::Handler;
 use tidegate_dns::tcp::TcpLimits;
-use tidegate_proxy::{ClientAddress, Front, Limits, Network, Phase, Shared};
+use tidegate_proxy::{ClientAddress, Front, FrontTls, Limits, Network, Phase, Shared};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -17,6 +20,7 @@ use tokio::time::Instant;
 
 use super::AppError;
 use crate::admin::{self, Admin};
+use crate::certs::Resolver;
 use crate::traffic::Traffic;
 use crate::world::Worlds;
 
@@ -29,9 +33,15 @@ const LEAVING_PAUSE: Duration = Duration::from_millis(20);
 pub(crate) enum Kind {
     Admin,
     Http,
+    Https,
     /// UDP and TCP.
     Dns,
+    /// DNS over TLS.
+    Dot,
 }
+
+const HTTP: [Kind; 2] = [Kind::Http, Kind::Https];
+const DNS: [Kind; 2] = [Kind::Dns, Kind::Dot];
 
 /// One listener: what it serves, and where.
 pub(crate) type Door = (Kind, SocketAddr);
@@ -40,6 +50,7 @@ pub(crate) type Door = (Kind, SocketAddr);
 pub(crate) struct Listeners {
     shared: Arc<Shared>,
     handler: Arc<Handler>,
+    tls: Tls,
     admin: Admin,
     open: BTreeMap<Door, Open>,
     /// They take nothing new; what is under way at them ends by itself.
@@ -67,8 +78,9 @@ pub(crate) fn doors(config: &Config) -> BTreeSet<Door> {
     let listen = &config.listen;
     let all =
         |kind, addresses: &[SocketAddr]| addresses.iter().map(|address| (kind, *address)).collect::<Vec<_>>();
-    let traffic = all(Kind::Http, &listen.http).into_iter().chain(all(Kind::Dns, &listen.dns));
-    traffic.chain(listen.admin.map(|address| (Kind::Admin, address))).collect()
+    let http = all(Kind::Http, &listen.http).into_iter().chain(all(Kind::Https, &listen.https));
+    let dns = all(Kind::Dns, &listen.dns).into_iter().chain(all(Kind::Dot, &listen.dot));
+    http.chain(dns).chain(listen.admin.map(|address| (Kind::Admin, address))).collect()
 }
 
 /// Binds every address for traffic and lets go of it again: one that is taken is an error before anything is decided,
@@ -82,11 +94,17 @@ pub(super) fn try_all(config: &Config) -> Result<(), AppError> {
 
 impl Listeners {
     /// None is open yet.
-    pub(super) fn new(config: &Config, worlds: &Worlds, traffic: &Arc<Traffic>, admin: Admin) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        worlds: &Worlds,
+        traffic: &Arc<Traffic>,
+        admin: Admin,
+    ) -> Result<Self, AppError> {
         let shared =
             Shared::new(worlds.proxy(), traffic.clone(), traffic.clone(), limits(config), addresses(config));
         let handler = Arc::new(Handler::new(worlds.dns(), traffic.clone()));
-        Self { shared, handler, admin, open: BTreeMap::new(), leaving: Vec::new() }
+        let tls = Tls::new(config, worlds)?;
+        Ok(Self { shared, handler, tls, admin, open: BTreeMap::new(), leaving: Vec::new() })
     }
 
     /// Binds what of `wanted` is not open: all of it, or nothing.
@@ -119,13 +137,14 @@ impl Listeners {
                 Socket::Tcp(listener) if door.0 == Kind::Admin => {
                     vec![tokio::spawn(admin::serve_tcp(listener, self.admin.clone(), stopped))]
                 }
+                Socket::Tcp(listener) if door.0 == Kind::Dot => {
+                    let (handler, tls) = (self.handler.clone(), self.tls.for_dns());
+                    let limits = self.tls.dns_limits();
+                    vec![tokio::spawn(tidegate_dns::tcp::serve_tls(listener, handler, tls, limits, stopped))]
+                }
                 Socket::Tcp(listener) => {
-                    vec![tokio::spawn(tidegate_proxy::serve(
-                        listener,
-                        Front::plain(),
-                        self.shared.clone(),
-                        phases,
-                    ))]
+                    let front = if door.0 == Kind::Https { self.tls.front.clone() } else { Front::plain() };
+                    vec![tokio::spawn(tidegate_proxy::serve(listener, front, self.shared.clone(), phases))]
                 }
                 Socket::Both(udp, tcp) => {
                     let (handler, limits) = (self.handler.clone(), TcpLimits::default());
@@ -143,9 +162,10 @@ impl Listeners {
         }
     }
 
-    /// Takes the limits and the trusted networks of another configuration.
-    pub(crate) fn reconfigure(&self, config: &Config) {
+    /// Takes the limits, the trusted networks and the TLS settings of another configuration.
+    pub(crate) fn reconfigure(&mut self, config: &Config) {
         self.shared.reconfigure(limits(config), addresses(config));
+        self.tls.reconfigure(config);
     }
 
     /// Lets go of every listener that is not among `wanted`: nothing new is taken there, requests in flight are
@@ -169,14 +189,14 @@ impl Listeners {
     /// Takes no new work and lets the old finish, for at most `deadline`. DNS answers until HTTP is done: whoever
     /// still asks is sent where the group lives. The admin listener stays.
     pub(super) async fn drain(&mut self, deadline: Duration) {
-        self.tell(Kind::Http, Phase::Draining);
-        if tokio::time::timeout(deadline, self.ended(Kind::Http)).await.is_err() {
+        self.tell(HTTP, Phase::Draining);
+        if tokio::time::timeout(deadline, self.ended(HTTP)).await.is_err() {
             tracing::warn!("requests still in flight after the drain deadline are cut");
-            self.tell(Kind::Http, Phase::Stop);
-            let _ = tokio::time::timeout(super::STOP, self.ended(Kind::Http)).await;
+            self.tell(HTTP, Phase::Stop);
+            let _ = tokio::time::timeout(super::STOP, self.ended(HTTP)).await;
         }
-        self.tell(Kind::Dns, Phase::Stop);
-        let _ = tokio::time::timeout(super::STOP, self.ended(Kind::Dns)).await;
+        self.tell(DNS, Phase::Stop);
+        let _ = tokio::time::timeout(super::STOP, self.ended(DNS)).await;
     }
 
     fn all(&mut self) -> impl Iterator<Item = (Kind, &mut Open)> {
@@ -184,13 +204,13 @@ impl Listeners {
         open.chain(self.leaving.iter_mut().map(|((kind, _), open)| (*kind, open)))
     }
 
-    fn tell(&mut self, kind: Kind, phase: Phase) {
-        self.all().filter(|(of, _)| *of == kind).for_each(|(_, open)| open.leave(phase));
+    fn tell(&mut self, kinds: [Kind; 2], phase: Phase) {
+        self.all().filter(|(kind, _)| kinds.contains(kind)).for_each(|(_, open)| open.leave(phase));
     }
 
-    /// Waits until every listener of a kind has ended.
-    async fn ended(&mut self, kind: Kind) {
-        for (_, open) in self.all().filter(|(of, _)| *of == kind) {
+    /// Waits until every listener of these kinds has ended.
+    async fn ended(&mut self, kinds: [Kind; 2]) {
+        for (_, open) in self.all().filter(|(kind, _)| kinds.contains(kind)) {
             for task in open.tasks.iter_mut().filter(|task| !task.is_finished()) {
                 let _ = task.await;
             }
@@ -222,11 +242,95 @@ fn bind((kind, address): Door) -> Result<Socket, AppError> {
     Ok(match kind {
         Kind::Admin => Socket::Tcp(admin::bind_tcp(address).map_err(failed("admin"))?),
         Kind::Http => Socket::Tcp(tidegate_proxy::bind(address).map_err(failed("http"))?),
+        Kind::Https => Socket::Tcp(tidegate_proxy::bind(address).map_err(failed("https"))?),
+        Kind::Dot => Socket::Tcp(tidegate_dns::tcp::bind(address).map_err(failed("dot"))?),
         Kind::Dns => Socket::Both(
             tidegate_dns::udp::bind(address, false).map_err(failed("dns (UDP)"))?,
             tidegate_dns::tcp::bind(address).map_err(failed("dns (TCP)"))?,
         ),
     })
+}
+
+/// How TLS is spoken, with the certificates of the current World.
+struct Tls {
+    resolver: Arc<Resolver>,
+    version_min: TlsVersion,
+    http2: bool,
+    /// HTTPS.
+    front: Front,
+    /// DNS over TLS.
+    dns: Arc<ArcSwap<ServerConfig>>,
+    /// Counted apart from those of plain TCP: whoever opens many sessions takes no place of those that come for long
+    /// answers.
+    dns_limits: TcpLimits,
+}
+
+impl Tls {
+    fn new(config: &Config, worlds: &Worlds) -> Result<Self, AppError> {
+        let (version_min, http2) = (config.listen.tls_version_min, config.listen.http2);
+        let resolver = Resolver::new(worlds.clone());
+        let mut dns_limits = TcpLimits::default();
+        dns_limits.handshake_timeout = config.limits.handshake_timeout;
+        Ok(Self {
+            front: Front::tls(front_tls(&resolver, version_min, http2)?),
+            dns: Arc::new(ArcSwap::new(dns_tls(&resolver, version_min)?)),
+            dns_limits,
+            resolver,
+            version_min,
+            http2,
+        })
+    }
+
+    fn for_dns(&self) -> tidegate_dns::TlsSource {
+        let dns = self.dns.clone();
+        Arc::new(move || dns.load_full())
+    }
+
+    fn dns_limits(&self) -> TcpLimits {
+        self.dns_limits.clone()
+    }
+
+    /// Leaves what is as before alone, so that clients can resume their sessions. Listeners that are open keep their
+    /// handshake deadline for DNS.
+    fn reconfigure(&mut self, config: &Config) {
+        self.dns_limits.handshake_timeout = config.limits.handshake_timeout;
+        let (version_min, http2) = (config.listen.tls_version_min, config.listen.http2);
+        if (version_min, http2) == (self.version_min, self.http2) {
+            return;
+        }
+        match (front_tls(&self.resolver, version_min, http2), dns_tls(&self.resolver, version_min)) {
+            (Ok(front), Ok(dns)) => {
+                self.front.set_tls(front);
+                self.dns.store(dns);
+                (self.version_min, self.http2) = (version_min, http2);
+            }
+            // Only a system without random numbers leads here.
+            (front, dns) => {
+                let error = front.err().map(AppError::from).or(dns.err().map(AppError::from));
+                tracing::error!(error = error.map(tracing::field::display), "TLS goes on as before");
+            }
+        }
+    }
+}
+
+fn front_tls(
+    resolver: &Arc<Resolver>,
+    version_min: TlsVersion,
+    http2: bool,
+) -> Result<Arc<ServerConfig>, tidegate_proxy::TlsError> {
+    let version_min = match version_min {
+        TlsVersion::V1_2 => tidegate_proxy::TlsVersion::Tls12,
+        TlsVersion::V1_3 => tidegate_proxy::TlsVersion::Tls13,
+    };
+    tidegate_proxy::front_tls(resolver.clone(), FrontTls { version_min, http2 })
+}
+
+fn dns_tls(resolver: &Arc<Resolver>, version_min: TlsVersion) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let versions: &[&'static SupportedProtocolVersion] = match version_min {
+        TlsVersion::V1_2 => ALL_VERSIONS,
+        TlsVersion::V1_3 => &[&TLS13],
+    };
+    tidegate_dns::tls_config(resolver.clone(), versions)
 }
 
 fn limits(config: &Config) -> Limits {

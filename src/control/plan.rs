@@ -13,6 +13,7 @@ use tidegate_proxy::{BudgetPolicy, RetryBudget, ServiceSettings, Target};
 use super::persist::Zone;
 use crate::serial;
 use crate::store::ZoneRecord;
+use crate::world::Settings;
 
 /// A configuration, lowered to what is checked, decided and published.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ pub struct Plan {
     pub targets: Vec<Arc<Target>>,
     pub services: Vec<Service>,
     pub zones: Vec<ZoneSource>,
+    pub settings: Arc<Settings>,
 }
 
 /// What of a service does not change with decisions.
@@ -53,6 +55,7 @@ impl Plan {
         zones: Vec<Arc<tidegate_dns::Zone>>,
         probes: Vec<ProbeSpec>,
         targets: Vec<Arc<Target>>,
+        settings: Arc<Settings>,
     ) -> Self {
         let sources = config.zones.iter().zip(zones).map(|(settings, zone)| ZoneSource {
             name: settings.origin.clone(),
@@ -65,6 +68,7 @@ impl Plan {
             targets,
             services: services(config),
             zones: sources.collect(),
+            settings,
         }
     }
 

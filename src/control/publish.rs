@@ -57,6 +57,7 @@ impl Publisher {
             dns: dns(plan, state, serials),
             proxy: proxy(plan, state, self.generation),
             undecided: undecided.map(|(group, _)| group.name.clone()).collect(),
+            settings: plan.settings.clone(),
         };
         self.worlds.publish(world);
         let mut switched = Vec::new();

@@ -22,7 +22,7 @@ pub struct Changed {
     pub changed: usize,
 }
 
-/// By kind (`sites`, `groups`, `services`, `origins`, `zones`, `listeners`, `settings`); kinds without a change are
+/// By kind (`sites`, `groups`, `services`, `origins`, `zones`, `listeners`, `certificates`, `settings`); kinds without a change are
 /// left out.
 pub type Changes = BTreeMap<String, Changed>;
 
@@ -62,6 +62,12 @@ impl Summary {
         for (kind, address) in listeners::doors(config) {
             parts.add("listeners", &format!("{kind:?} {address}"), "");
         }
+        for (path, certificate) in loaded.certificates.files() {
+            parts.add("certificates", &path.display().to_string(), &format!("{certificate:?}"));
+        }
+        let listen = &config.listen;
+        parts.add("settings", "tls", &format!("{} {:?}", listen.http2, listen.tls_version_min));
+        parts.add("settings", "access_log", &format!("{:?}", config.access_log));
         parts.add("settings", "limits", &format!("{:?}", config.limits));
         parts.add("settings", "client_address", &format!("{:?}", config.client_address));
         parts

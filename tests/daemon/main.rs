@@ -1,10 +1,12 @@
 //! The real daemon on real sockets, with real origins: processes that are killed, stopped and continued.
 
+mod access_log;
 mod admin;
 mod client;
 mod commands;
 mod demo;
 mod descriptors;
+mod disk;
 mod failover;
 mod http2;
 mod metrics;
@@ -19,3 +21,4 @@ mod stop;
 mod store;
 mod switches;
 mod talker;
+mod tls;

@@ -1,77 +1,9 @@
 //! A full disk: traffic is served, nothing is switched, and all is well once there is room again.
 
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
 
+use crate::disk::Disk;
 use crate::scene::{HOST, Scene, Script};
-
-/// A small disk in a mount namespace of its own. It is gone with the process that holds it, however the test ends.
-struct Disk {
-    holder: Child,
-    folder: PathBuf,
-}
-
-impl Disk {
-    async fn mount(folder: &Path) -> Self {
-        std::fs::create_dir_all(folder).expect("a folder");
-        let script =
-            format!("mount -t tmpfs -o size=3m,mode=750 tmpfs '{}' && echo mounted && cat", folder.display());
-        let mut unshare = Command::new("unshare");
-        if !rustix::process::geteuid().is_root() {
-            unshare.arg("--map-root-user");
-        }
-        let mut holder = unshare
-            .args(["--mount", "sh", "-c", &script])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("unshare (package util-linux) runs");
-        let mut line = String::new();
-        let mut out = BufReader::new(holder.stdout.take().expect("it was asked for"));
-        out.read_line(&mut line).await.expect("the holder speaks");
-        assert_eq!(
-            line.trim(),
-            "mounted",
-            "this test has to mount a tmpfs in a namespace of its own, which failed"
-        );
-        Self { holder, folder: folder.to_owned() }
-    }
-
-    fn id(&self) -> String {
-        self.holder.id().expect("the holder runs").to_string()
-    }
-
-    /// What makes a program run where the disk is.
-    fn wrapper(&self) -> Vec<String> {
-        let user = (!rustix::process::geteuid().is_root()).then_some("--user --preserve-credentials");
-        let options = user.into_iter().flat_map(|options| options.split(' ')).map(str::to_owned);
-        let line = ["nsenter".to_owned(), "--target".into(), self.id(), "--mount".into()];
-        line.into_iter().chain(options).chain(["--".into()]).collect()
-    }
-
-    /// Takes all the room there is left.
-    fn fill(&self) {
-        use std::io::Write;
-        let mut file =
-            std::fs::OpenOptions::new().create(true).append(true).open(self.filler()).expect("a file");
-        while file.write(&[b'x'; 512]).is_ok_and(|written| written > 0) {}
-    }
-
-    fn empty(&self) {
-        std::fs::remove_file(self.filler()).expect("the filler is there");
-    }
-
-    /// The path to it from outside.
-    fn filler(&self) -> PathBuf {
-        let inside = self.folder.strip_prefix("/").expect("an absolute path");
-        Path::new("/proc").join(self.id()).join("root").join(inside).join("filler")
-    }
-}
 
 async fn start(scene: &mut Scene, disk: &Disk) {
     let wrapper = disk.wrapper();
@@ -101,7 +33,7 @@ async fn a_full_disk_stops_switching_and_never_serving() {
     let socket = scene.path("tidegate.sock");
     scene.edit("[listen]\n", &format!("[listen]\nsocket = \"{}\"\n", socket.display()));
     scene.move_socket(socket);
-    let disk = Disk::mount(&scene.path("state")).await;
+    let disk = Disk::mount(&scene.path("state"), "3m").await;
     start(&mut scene, &disk).await;
     for site in ["main", "dr"] {
         scene.wait_fitness(site, "fit").await;
