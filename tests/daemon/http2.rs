@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use http::Response;
 use tokio::net::TcpListener;
+use tokio::process::Command;
 
 use crate::client::{exchange, request};
-use crate::scene::{HOST, Scene, Script};
+use crate::scene::{HOST, Scene, Script, free_address, text};
 
 /// An origin that speaks nothing but HTTP/2; counts its connections.
 async fn origin(name: &'static str) -> (SocketAddr, Arc<AtomicUsize>) {
@@ -73,4 +75,48 @@ async fn origins_that_speak_http2_are_probed_and_asked_in_it() {
     assert_eq!(ask().await.body, "two-main");
     assert_eq!(main_connections.load(Ordering::SeqCst), 2, "the stay before the switch is over");
     assert_eq!(dr_connections.load(Ordering::SeqCst), 1);
+}
+
+/// 4 connections with 20 streams each ask for the page all the time, while the group moves to and fro.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn switches_under_load_over_http2_fail_no_request() {
+    const REQUESTS: usize = 20_000;
+    let mut scene = Scene::set(Script { sites: vec![("main", 1), ("dr", 1)], ..Script::default() }).await;
+    let https = free_address();
+    let made = rcgen::generate_simple_self_signed(vec![HOST.to_owned()]).expect("a certificate");
+    scene.write("edge.crt", &made.cert.pem());
+    scene.write("edge.key", &made.signing_key.serialize_pem());
+    scene.edit("[node]\n", "certificates = [{ cert = \"edge.crt\", key = \"edge.key\" }]\n[node]\n");
+    scene.edit("[listen]\n", &format!("[listen]\nhttps = [\"{https}\"]\n"));
+    scene.start_daemon().await;
+    scene.wait_ready().await;
+    scene
+        .eventually("both sites are fit", async || {
+            let status = scene.json(&["status"]).await;
+            status["groups"][0]["sites"]
+                .as_array()
+                .is_some_and(|sites| sites.iter().all(|site| site["fitness"] == "fit"))
+        })
+        .await;
+    let load = Command::new("h2load")
+        .args(["-n", &REQUESTS.to_string(), "-c", "4", "-m", "20"])
+        .arg(format!("--connect-to={https}"))
+        .arg(format!("https://{HOST}:{}/", https.port()))
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("h2load runs: install the package nghttp2-client");
+    let load = tokio::spawn(load.wait_with_output());
+    let mut switches = 0;
+    while !load.is_finished() {
+        switches += 1;
+        let to = if switches % 2 == 1 { "dr" } else { "main" };
+        let done = scene.post("switch", &format!("{{\"to\":\"{to}\",\"reason\":\"turn {switches}\"}}")).await;
+        assert_eq!(done["site"], to, "{done}");
+    }
+    let output = text(&load.await.expect("no panic").expect("h2load ends").stdout);
+    assert!(output.contains("Application protocol: h2"), "{output}");
+    assert!(output.contains(&format!("{REQUESTS} succeeded, 0 failed, 0 errored, 0 timeout")), "{output}");
+    assert!(output.contains(&format!("status codes: {REQUESTS} 2xx, 0 3xx, 0 4xx, 0 5xx")), "{output}");
+    assert!(switches > 1, "the load was over before the group had moved");
 }
