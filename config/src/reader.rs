@@ -217,6 +217,16 @@ impl<'c> Field<'c> {
         Some(Table { source: self.source, place: self.place.clone(), table })
     }
 
+    /// Refuses a string where a table is expected, and shows how to write it as the key that it must have been meant for.
+    pub(crate) fn deny_text_for_table(&self, key: &str) -> Option<()> {
+        let Some(text) = self.value.as_str() else { return Some(()) };
+        self.error_help(
+            format!("expected a table, found {}", self.found()),
+            &format!("write {{ {key} = {text:?} }}"),
+        );
+        None
+    }
+
     pub(crate) fn wrong_type(&self, expected: &str) {
         self.error(format!("expected {expected}, found {}", self.found()));
     }

@@ -28,6 +28,13 @@ fn every_error_of_a_broken_file_is_shown_at_once() {
 }
 
 #[test]
+fn an_origin_that_is_only_an_address_is_told_how_it_is_written() {
+    let origin = "http://192.0.2.1:80";
+    let told = errors(&format!("{VALID}\n[service.other]\norigins.main = [\"{origin}\"]\n"));
+    assert!(told.contains(&format!("help: write {{ url = \"{origin}\" }}")), "{told}");
+}
+
+#[test]
 fn the_design_is_accepted_with_these_warnings() {
     insta::assert_snapshot!(warnings("design.toml", include_str!("design.toml")));
 }

@@ -62,7 +62,7 @@ spec! {
         /// TLS towards the origins, unless an origin says otherwise.
         optional tls: TlsSpec = TlsSpec::read,
         /// Origins by site, which must be one of the group's.
-        required origins: Named<Vec<At<OriginSpec>>> = |field| field.named(|site| site.list(OriginSpec::read)),
+        required origins: Named<Vec<At<OriginSpec>>> = |field| field.named(|site| site.list(origin)),
         /// Whether a client stays with its origin: `"none"`, `"cookie"` or `"source"`. Default `"none"`.
         pending affinity: u8 = |field| field.one_of(&[("none", 0), ("cookie", 1), ("source", 2)]),
         /// How long an origin that came up gets less than its share. Default `"0s"`, up to `"1h"`.
@@ -234,4 +234,9 @@ fn status_set(field: &Field<'_>) -> Option<StatusSet> {
         return checked(field, StatusSet::union(sets.into_iter().map(|at| at.value)));
     }
     one(field)
+}
+
+fn origin(field: &Field<'_>) -> Option<OriginSpec> {
+    field.deny_text_for_table("url")?;
+    OriginSpec::read(field)
 }
