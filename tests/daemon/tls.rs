@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::client::request;
+use crate::client::{exchange, request};
 use crate::scene::{HOST, PATIENCE, Scene, Script, free_address, text};
 
 /// A scene with listeners for TLS and a CA of its own.
@@ -210,4 +210,21 @@ async fn certificates_that_cannot_be_used_are_refused_at_the_start_and_by_the_ch
     assert_eq!(output.status.code(), Some(2));
     let said = text(&output.stdout) + &text(&output.stderr);
     assert!(said.contains("gone.crt") && said.contains("BEGIN CERTIFICATE"), "{said}");
+}
+
+#[tokio::test]
+async fn plain_http_is_redirected_after_a_reload_and_a_redirect_is_no_failure() {
+    let secured = Secured::set(&[("www", &[HOST])]).await;
+    let scene = &secured.scene;
+    scene.edit("[service.web]\n", "[service.web]\nredirect_https = true\n");
+    scene.edit("[node]\n", "access_log = \"access.log\"\n[node]\n");
+    let output = scene.cli(&["reload"]).await;
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let answer = exchange(scene.http, &request("GET", HOST, "/a?b", &[], b"")).await.expect("an answer");
+    assert_eq!((answer.code, answer.header("location")), (308, Some(&*format!("https://{HOST}/a?b"))));
+    let log = scene.path("access.log");
+    let read = || std::fs::read_to_string(&log).unwrap_or_default();
+    scene.eventually("it is logged", async || read().ends_with('\n')).await;
+    let line: serde_json::Value = serde_json::from_str(&read()).expect("one line");
+    assert_eq!((&line["code"], &line["fault"]), (&308.into(), &serde_json::Value::Null), "{line}");
 }

@@ -165,7 +165,9 @@ async fn serve(
                 session.close_after();
             }
             let intact = answer(session, client, service, refusal, location, &begun.id).await;
-            Outcome { fault: Some(refusal.reason), ..Outcome::own(refusal.status, intact) }
+            // A redirect is what the service asked for.
+            let fault = (refusal != Refusal::HTTPS).then_some(refusal.reason);
+            Outcome { fault, ..Outcome::own(refusal.status, intact) }
         }
     };
     finish(shared, service, client, begun, session, &outcome);
