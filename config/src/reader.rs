@@ -222,7 +222,7 @@ impl<'c> Field<'c> {
         let Some(text) = self.value.as_str() else { return Some(()) };
         self.error_help(
             format!("expected a table, found {}", self.found()),
-            &format!("write {{ {key} = {text:?} }}"),
+            format!("write {{ {key} = {text:?} }}"),
         );
         None
     }
