@@ -1,4 +1,4 @@
-"""Tidegate beside its peers: CPU per query and per request, and what clients see when an origin fails.
+"""Tidegate beside its peers: CPU per query and per request, what clients see when an origin fails, and what a reload costs.
 
 `make bench-peers` runs it whole and writes benches/RESULTS.md; `--smoke` proves in seconds that it works.
 """
@@ -14,6 +14,7 @@ import time
 import gap
 import machine
 import programs
+import reload
 import report
 import rounds
 import workloads
@@ -22,7 +23,7 @@ from scene import Scene
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TARGET = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
-PARTS = ("dns", "http", "gap")
+PARTS = ("dns", "http", "gap", "reload")
 
 
 def main():
@@ -38,6 +39,7 @@ def main():
         binary = programs.tidegate(given.binary)
         with tempfile.TemporaryDirectory(prefix="tidegate-peers-") as folder, Scene(folder, cores, binary) as scene:
             samples, tables, gaps, unmeasured = _measure(scene, given)
+            reloads = _measure_reload(scene, given)
     except (programs.Missing, Failed) as error:
         print(f"peers: {error}", file=sys.stderr)
         return 1
@@ -49,9 +51,9 @@ def main():
         "gap_strike_at": given.shape.strike_at,
         "not_measured": unmeasured,
     }
-    page = report.markdown(facts, versions, how, tables, gaps)
+    page = report.markdown(facts, versions, how, tables, gaps, reloads)
     raw = os.path.join(TARGET, "bench-peers", f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.json")
-    report.write_json(raw, facts, versions, how, samples, gaps)
+    report.write_json(raw, facts, versions, how, samples, gaps, reloads)
     if given.out:
         with open(given.out, "w", encoding="utf-8") as file:
             file.write(page)
@@ -70,10 +72,11 @@ def _arguments():
     parser.add_argument("--out", help="where the page goes (default benches/RESULTS.md for a whole run)")
     given = parser.parse_args()
     given.binary = given.binary or os.path.join(TARGET, "debug" if given.smoke else "release", "tidegate")
-    given.shape, given.scenarios = gap.Shape(), gap.SCENARIOS
+    given.shape, given.scenarios, given.reload_shape = gap.Shape(), gap.SCENARIOS, reload.Shape()
     if given.smoke:
         given.rounds = given.seconds = 1
         given.shape = gap.Shape(rate=100, seconds=2.5, strike_at=0.5)
+        given.reload_shape = reload.Shape(reloads=4, seconds=3, capacity_seconds=1)
         given.scenarios = [gap.Scenario("killed", "GET", 1), gap.Scenario("stopped", "POST", 2, "any")]
     if not (given.out or given.smoke or given.only):
         given.out = os.path.join(ROOT, "benches", "RESULTS.md")
@@ -95,6 +98,11 @@ def _measure(scene, given):
         for server, one in results.items():
             _tell(f"gap: {scenario}: {server} failed {one.failed} of {one.sent}, worst {one.worst_ms:.0f} ms")
     return samples, tables, gaps, unmeasured
+
+
+def _measure_reload(scene, given):
+    """The control run and the one with reloads, and their rates; nothing where that was not asked for."""
+    return reload.measure(scene, given.reload_shape, _tell) if "reload" in given.only else ([], (0, 0))
 
 
 def _raise_descriptor_limit():

@@ -1,9 +1,10 @@
-"""Closed-loop load on one server, and what it cost that server.
+"""Load on one server, from generators on the clients' cores.
 
-Each function runs one load generator on the clients' cores for some seconds and returns a Sample. A generator that saw
-wrong answers makes the run fail: fast and wrong is not fast.
+Closed loops tell what a server can do and what that costs it; one that saw wrong answers makes the run fail: fast and wrong
+is not fast. Open loops keep to a rate, run beside what the caller does, and count what went wrong.
 """
 
+import concurrent.futures
 import dataclasses
 import os
 import re
@@ -72,9 +73,58 @@ def http2(process, port, path, seconds, cores):
     return _sample(total, _number(said, r"finished in [\d.]+m?s, ([\d.]+) req/s"), cpu)
 
 
+def open_http1(port, rate, seconds, cores):
+    """GETs at a rate over kept-alive HTTP/1.1 connections. A future of (requests, failed, worst milliseconds); a connection
+    that is closed early asks nothing more, and what it should have asked counts as failed."""
+    each = rate / CONNECTIONS
+    return _beside(lambda: _open_http1(port, each, seconds, cores))
+
+
+def _open_http1(port, each, seconds, cores):
+    said = _said(cores, [
+        programs.path("h2load"), "--h1", "-t1", f"-c{CONNECTIONS}", f"-D{seconds}", f"--rps={each:.3f}",
+        f"--connect-to=127.0.0.1:{port}", f"http://{HOST}:{port}/",
+    ])
+    total, good = _number(said, r"requests: (\d+) total"), _number(said, r"status codes: (\d+) 2xx")
+    # The last turn of each connection may fall behind the end.
+    missing = max(0, int((each * seconds - 2) * CONNECTIONS - total))
+    worst = re.search(r"time for request:\s+\S+\s+([\d.]+)(us|ms|s)", said)
+    unit = {"us": 0.001, "ms": 1, "s": 1000}[worst.group(2)]
+    return int(total), int(total - good) + missing, float(worst.group(1)) * unit
+
+
+def open_dns(port, questions, rate, seconds, cores):
+    """Questions at a rate. A future of (questions, unanswered or answered wrongly, worst milliseconds)."""
+    return _beside(lambda: _open_dns(port, questions, rate, seconds, cores))
+
+
+def _open_dns(port, questions, rate, seconds, cores):
+    said = _said(cores, [
+        programs.path("dnsperf"), "-s", "127.0.0.1", "-p", str(port), "-d", questions, "-l", str(seconds),
+        "-c", str(DNS_CLIENTS), "-Q", str(rate),
+    ])
+    sent = _number(said, r"Queries sent:\s+(\d+)")
+    good = sum(int(count) for code, count in re.findall(r"([A-Z]+) (\d+) \(", said) if code == "NOERROR")
+    worst = _number(said, r"Average Latency \(s\):\s+[\d.]+ \(min [\d.]+, max ([\d.]+)\)")
+    return int(sent), int(sent) - good, worst * 1000
+
+
+def _beside(work):
+    """Runs it in a thread; its result, or what it raised, is in the future."""
+    pool = concurrent.futures.ThreadPoolExecutor(max_workers=1)
+    future = pool.submit(work)
+    pool.shutdown(wait=False)
+    return future
+
+
 def _run(process, cores, command):
     """What the generator said, and the seconds of CPU that the server used meanwhile."""
     before = process.cpu_seconds()
+    said = _said(cores, command)
+    return said, process.cpu_seconds() - before
+
+
+def _said(cores, command):
     said = subprocess.run(
         command,
         capture_output=True,
@@ -83,10 +133,9 @@ def _run(process, cores, command):
         timeout=120,
         preexec_fn=lambda: os.sched_setaffinity(0, cores),
     )
-    cpu = process.cpu_seconds() - before
     if said.returncode != 0:
         raise Failed(f"{' '.join(command)} failed:\n{said.stdout}{said.stderr}")
-    return said.stdout, cpu
+    return said.stdout
 
 
 def _number(text, pattern):

@@ -1,7 +1,8 @@
-"""An origin of the gap scenarios, a process of its own: python3 origin.py ADDRESS PORT NAME LOG
+"""An origin of the gap and reload scenarios, a process of its own: python3 origin.py ADDRESS PORT NAME LOG
 
 It answers every request with its name, and first writes the `X-Gap-Id` of the request to LOG, one a line: what was executed
-twice is seen there. SIGUSR1 makes it answer 500 to everything, SIGUSR2 answer everything after three seconds.
+twice is seen there. SIGUSR1 makes it answer 500 to everything, SIGUSR2 answer everything after three seconds. A request for an
+upgrade gets a tunnel that echoes.
 """
 
 import asyncio
@@ -18,6 +19,14 @@ def field(head, name):
     return head[start + len(name) + 3 : head.index(b"\r\n", start + 2)].strip() if start >= 0 else b""
 
 
+async def echo(reader, writer):
+    """A tunnel: what comes in goes out."""
+    writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+    while data := await reader.read(4096):
+        writer.write(data)
+        await writer.drain()
+
+
 async def main(address, port, name, log):
     mode = "well"
 
@@ -30,6 +39,9 @@ async def main(address, port, name, log):
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
                 await reader.readexactly(int(field(head, b"content-length") or 0))
+                if field(head, b"upgrade"):
+                    await echo(reader, writer)
+                    return
                 if ident := field(head, b"x-gap-id"):
                     os.write(executed, ident + b"\n")
                 if mode == "slow":

@@ -110,7 +110,7 @@ def _cpu_seconds(pid):
 
 
 class Ports:
-    """Ports that are free for UDP and TCP on both loopback addresses, and not given twice. They are below the range
+    """Ports that are free for UDP and TCP on the loopback addresses of a run, and not given twice. They are below the range
     that the kernel hands out by itself, so no client's own port takes one before its server binds it."""
 
     def __init__(self, first=21_000):
@@ -119,7 +119,7 @@ class Ports:
     def take(self):
         while self._next < 32_000:
             self._next += 1
-            if all(_is_free(address, self._next) for address in ("127.0.0.1", "127.0.0.2")):
+            if all(_is_free(address, self._next) for address in ("127.0.0.1", "127.0.0.2", "127.0.0.3")):
                 return self._next
         raise Failed("no port is free")
 

@@ -9,8 +9,9 @@ import gap
 NAMES = {"tidegate": "Tidegate", "gdnsd": "gdnsd", "nsd": "NSD", "knot": "Knot", "haproxy": "HAProxy", "nginx": "nginx"}
 
 
-def markdown(facts, versions, how, tables, gaps):
-    """The whole page. `tables` are (workload, rows); `gaps` are (scenario, results by server)."""
+def markdown(facts, versions, how, tables, gaps, reloads):
+    """The whole page. `tables` are (workload, rows); `gaps` are (scenario, results by server); `reloads` are
+    (results, rates)."""
     parts = [_head(facts, versions, how)]
     for title, unit, kind in (("DNS", "query", "dns"), ("HTTP", "request", "http")):
         own = [(workload, rows) for workload, rows in tables if workload.name.startswith(kind)]
@@ -18,12 +19,14 @@ def markdown(facts, versions, how, tables, gaps):
             parts.append(f"## {title}: CPU time per {unit}\n\n{_cpu_table(own, unit)}")
     if gaps:
         parts.append(f"## When an origin fails\n\n{_gap_text(how)}\n\n{_gap_table(gaps)}")
+    if reloads[0]:
+        parts.append(f"## Reloads under load\n\n{_reload_text(*reloads)}\n\n{_reload_table(reloads[0])}")
     if how["not_measured"]:
         parts.append("## Not measured\n\n" + "\n".join(f"- {line}" for line in how["not_measured"]))
     return "\n\n".join(parts) + "\n"
 
 
-def write_json(path, facts, versions, how, samples, gaps):
+def write_json(path, facts, versions, how, samples, gaps, reloads):
     """Every single measurement."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     whole = {
@@ -38,6 +41,7 @@ def write_json(path, facts, versions, how, samples, gaps):
             {**dataclasses.asdict(scenario), **{server: dataclasses.asdict(one) for server, one in results.items()}}
             for scenario, results in gaps
         ],
+        "reloads": {"rates": reloads[1], "runs": [dataclasses.asdict(one) for one in reloads[0]]},
     }
     with open(path, "w", encoding="utf-8") as file:
         json.dump(whole, file, indent=1)
@@ -103,3 +107,24 @@ def _gap_table(gaps):
 def _failed(one):
     kinds = ", ".join(f"{count} x {kind}" for kind, count in sorted(one.kinds.items()))
     return f"{one.failed} of {one.sent} ({kinds})" if kinds else f"0 of {one.sent}"
+
+
+def _reload_text(results, rates):
+    return f"""\
+{rates[0]:,} requests/s and {rates[1]:,} questions/s in an open loop, each an eighth of what the core can do of it alone, and {results[0].tunnels} tunnels
+that echo; the same without and with SIGHUPs, each of which loads a changed zone and adds or removes an origin and a listener.
+Failed: no 2xx, or a closed connection."""
+
+
+def _reload_table(results):
+    lines = [
+        "| SIGHUPs | requests failed | worst ms | questions unanswered | worst ms | tunnels dropped |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for one in results:
+        requests, questions = f"{one.failed} of {one.requests:,}", f"{one.unanswered} of {one.questions:,}"
+        tunnels = f"{one.dropped} of {one.tunnels}"
+        lines.append(
+            f"| {one.reloads} | {requests} | {one.worst_request_ms:.0f} | {questions} | {one.worst_question_ms:.0f} | {tunnels} |"
+        )
+    return "\n".join(lines)

@@ -11,6 +11,8 @@ from load import HOST
 from processes import Failed, Ports, Process
 
 STATIC_NAMES = 1000
+# Where the origin of the load listens: a main one, that of the DR site, one to add.
+ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 ZONE_HEAD = """\
 $ORIGIN example.test.
 $TTL 60
@@ -68,9 +70,9 @@ class Scene:
         return process
 
     def start_origin(self):
-        """The origin of the load: nginx at both loopback addresses, on the clients' cores."""
+        """The origin of the load: nginx at each of the addresses, on the clients' cores."""
         self.write("x" * LARGE_BODY_BYTES, "origin", "16k")
-        listens = "".join(f"listen {address}:{self.origin_port}; " for address in ("127.0.0.1", "127.0.0.2"))
+        listens = "".join(f"listen {address}:{self.origin_port}; " for address in ADDRESSES)
         body = TINY_BODY.decode().replace("\n", "\\n")
         config = self.nginx(f"""\
   server {{
