@@ -78,10 +78,9 @@ pub async fn serve(
                 let (shared, front) = (Arc::clone(&shared), front.clone());
                 let (phase, alive) = (phase.clone(), alive.clone());
                 tokio::spawn(async move {
-                    shared.observer.connection_opened();
+                    let counted = Counted::new(&shared);
                     connection::run(&shared, &front, tcp, socket, phase).await;
-                    shared.observer.connection_closed();
-                    drop((place, alive));
+                    drop((counted, place, alive));
                 });
             }
             Err(error) if is_exhaustion(&error) => {
@@ -99,6 +98,22 @@ pub async fn serve(
     }
     drop((listener, alive));
     let _ = ended.recv().await;
+}
+
+/// An open connection as observers count it, however it ends.
+struct Counted<'a>(&'a Shared);
+
+impl<'a> Counted<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        shared.observer.connection_opened();
+        Self(shared)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.observer.connection_closed();
+    }
 }
 
 /// Ends when the phase is no longer running.

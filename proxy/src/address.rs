@@ -23,6 +23,16 @@ const CLAIMS: [HeaderName; 6] = [
     HeaderName::from_static("x-forwarded-ssl"),
 ];
 
+/// Fields that decide about framing, or that only a proxy sets: what passes for one of these is not passed on.
+const GUARDED: [HeaderName; 6] = [
+    X_FORWARDED_FOR,
+    X_FORWARDED_PROTO,
+    X_FORWARDED_HOST,
+    HeaderName::from_static("x-request-id"),
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+];
+
 /// A network in CIDR notation. An IPv4 network also holds its addresses as mapped into IPv6 (RFC 4291, section 2.5.5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
@@ -106,6 +116,21 @@ impl Caller {
         let secure = said_scheme(headers).map_or(peer.tls, |scheme| scheme == "https");
         Self { peer, client: client(direct, headers, addresses), believed: true, secure }
     }
+}
+
+/// Whether a field speaks of the client, as a proxy would.
+pub(crate) fn is_claim(name: &HeaderName) -> bool {
+    CLAIMS.contains(name) || [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST].contains(name)
+}
+
+/// Whether a field can pass for one that is guarded or a claim. Where fields become variables (CGI, WSGI), whatever is
+/// neither letter nor digit becomes `_`, and `X_Forwarded_For` cannot be told from `X-Forwarded-For`.
+pub(crate) fn is_lookalike(name: &HeaderName) -> bool {
+    let name = name.as_str().as_bytes();
+    let odd = |b: u8| !b.is_ascii_alphanumeric() && b != b'-';
+    let plain = |b: u8| if odd(b) { b'-' } else { b };
+    let alike = |known: &HeaderName| name.iter().map(|&b| plain(b)).eq(known.as_str().bytes());
+    name.iter().any(|&b| odd(b)) && GUARDED.iter().chain(&CLAIMS).any(alike)
 }
 
 /// Tells an origin whom a request comes from. `head` holds the client's own fields.

@@ -148,8 +148,9 @@ async fn refuse(shared: &Shared, limits: &Limits, mut stream: Stream, peer: Peer
     }
 }
 
-/// Closes after an answer that came before the client had sent everything. Closing at once would make the kernel reset
-/// the connection, and the reset could overtake the answer.
+/// Closes after the last answer. Closing at once would make the kernel reset a connection on which the client is still
+/// sending, and the reset could overtake the answer. Over TLS a goodbye is sent, for which a client that takes nothing
+/// would have us wait.
 pub(crate) async fn linger(mut stream: Stream) {
     let drained = async {
         let _ = AsyncWriteExt::shutdown(&mut stream).await;

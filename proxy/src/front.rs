@@ -133,17 +133,19 @@ pub(crate) async fn open(
     let limits = &settings.limits;
     let patience = if front.tls.is_some() { limits.handshake_timeout } else { limits.header_deadline };
     let deadline = Instant::now() + patience;
-    let addr = match client_of(&settings, &mut tcp, socket, deadline).await {
-        Ok(addr) => addr,
+    let named = match client_of(&settings, &mut tcp, socket, deadline).await {
+        Ok(named) => named,
         Err(reason) => {
             turn_away(shared, front, &tcp, reason);
             return None;
         }
     };
-    let Ok(place) = place(shared, &settings, addr.ip()) else {
+    // A balancer that names nobody comes with its own address, for many.
+    let Ok(place) = named.map_or(Ok(None), |addr| place(shared, &settings, addr.ip())) else {
         turn_away(shared, front, &tcp, RefusedFor::Address);
         return None;
     };
+    let addr = named.unwrap_or(socket);
     let (transport, tls) = match &front.tls {
         None => (Transport::Tcp(tcp), false),
         Some(tls) => {
@@ -165,18 +167,18 @@ pub(crate) async fn open(
     Some(Open { stream, peer: Peer { addr, tls }, protocol, place })
 }
 
-/// The socket's other end, or whom the PROXY header names where one must be.
+/// The socket's other end, or whom the PROXY header names where one must be, if it names anybody.
 async fn client_of(
     settings: &Settings,
     tcp: &mut TcpStream,
     socket: SocketAddr,
     deadline: Instant,
-) -> Result<SocketAddr, RefusedFor> {
+) -> Result<Option<SocketAddr>, RefusedFor> {
     if !settings.addresses.expects_proxy_header(socket.ip()) {
-        return Ok(socket);
+        return Ok(Some(socket));
     }
     match timeout_at(deadline, proxy_header::read(tcp)).await {
-        Ok(Ok(named)) => Ok(named.unwrap_or(socket)),
+        Ok(Ok(named)) => Ok(named),
         Ok(Err(error)) => {
             tracing::debug!(%error, %socket, "no PROXY header");
             Err(RefusedFor::ProxyHeader)

@@ -36,7 +36,8 @@ pub struct Limits {
     pub body_rate_min: u64,
     /// Longest silence of a client within a request body.
     pub body_idle: Duration,
-    /// Longest time one piece of an answer may wait for the client to take it.
+    /// Longest time one piece of an answer (at most 64 KiB, over HTTP/2 at most 16 KiB) may wait for the client to take
+    /// all of it.
     pub write_stall: Duration,
     /// Streams open at once on one HTTP/2 connection.
     pub http2_streams_max: u32,

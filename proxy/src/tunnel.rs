@@ -66,7 +66,7 @@ pub(crate) async fn serve(
     };
     let intact = request.answer(&mut session, refused).await;
     request.finish(&session, &outcome);
-    forward::close_or_keep(session, request.client, behind, intact).await
+    forward::close_or_keep(session, behind, intact).await
 }
 
 /// Tries origins until one answers.
@@ -173,7 +173,7 @@ async fn relay(
         }
     };
     request.finish(&session, &outcome);
-    forward::close_or_keep(session, request.client, behind, outcome.intact).await
+    forward::close_or_keep(session, behind, outcome.intact).await
 }
 
 /// Copies until one side ends, or both are silent for too long. The phase `Stop` cuts it from outside.

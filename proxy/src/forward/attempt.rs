@@ -136,8 +136,10 @@ impl Failed {
     }
 }
 
-/// Bytes of a request's body that are kept for another try.
+/// Bytes of a request's body that are kept for another try, and the pieces they may come in: a piece of one byte holds
+/// many times as much.
 const KEPT_MAX: usize = 64 * 1024;
+const KEPT_PIECES_MAX: usize = 64;
 
 /// The sending of a request's body, over all tries.
 ///
@@ -251,7 +253,11 @@ impl Upload {
     fn keep(&mut self, piece: &Bytes) {
         if self.resent < self.kept.len() {
             self.resent += 1;
-        } else if self.keeps && !self.lost && self.kept_len + piece.len() <= KEPT_MAX {
+        } else if self.keeps
+            && !self.lost
+            && self.kept_len + piece.len() <= KEPT_MAX
+            && self.kept.len() < KEPT_PIECES_MAX
+        {
             self.kept_len += piece.len();
             self.kept.push(piece.clone());
             self.resent += 1;
@@ -451,4 +457,23 @@ fn is_local(error: &io::Error) -> bool {
     const EADDRNOTAVAIL: i32 = 99;
     const ENOBUFS: i32 = 105;
     matches!(error.raw_os_error(), Some(ENOMEM | ENFILE | EMFILE | EADDRNOTAVAIL | ENOBUFS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_for_another_try_is_bounded_in_bytes_and_in_pieces() {
+        for (piece, held) in [(16 * 1024, 4), (1, KEPT_PIECES_MAX)] {
+            let mut upload = Upload { keeps: true, ..Upload::default() };
+            let piece = Bytes::from(vec![0; piece]);
+            for n in 1..=held {
+                upload.keep(&piece);
+                assert_eq!((upload.kept.len(), upload.is_whole()), (n, true));
+            }
+            upload.keep(&piece);
+            assert_eq!((upload.kept.len(), upload.is_whole()), (0, false), "one more is too many");
+        }
+    }
 }

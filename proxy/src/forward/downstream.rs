@@ -3,11 +3,15 @@
 //! Retries, spilling and relaying know only this; what differs between the versions stays behind it. Reading is safe to
 //! cancel: a piece that was not returned comes with the next call.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::HeaderMap;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use pingora_core::protocols::http::v1::server::HttpSession;
 use pingora_core::{ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
+use socket2::SockRef;
 
 use super::Fault;
 use crate::http2;
@@ -151,13 +155,28 @@ impl Downstream {
         }
     }
 
-    /// Whether the head of a final answer has gone out.
-    pub(crate) fn has_answered(&self) -> bool {
+    /// The status of the final answer, once its head has gone out.
+    pub(crate) fn answered(&self) -> Option<u16> {
         match self {
             Self::Http1(session) => {
-                session.response_written().is_some_and(|head| !head.status.is_informational())
+                let status = session.response_written()?.status;
+                (!status.is_informational()).then_some(status.as_u16())
             }
-            Self::Http2(stream) => stream.has_answered(),
+            Self::Http2(stream) => stream.answered(),
+        }
+    }
+
+    /// Lets the client see that an answer ends too early where its framing does not show it: a body that ends with the
+    /// connection ends with a reset instead. Streams of HTTP/2 are cut by their connection.
+    pub(crate) fn spoil(&self) {
+        if let Self::Http1(session) = self
+            && let Some(head) = session.response_written()
+            && !head.headers.contains_key(CONTENT_LENGTH)
+            && !head.headers.contains_key(TRANSFER_ENCODING)
+            && let Some(wire) = (**session.stream()).as_any().downcast_ref::<Wire>()
+        {
+            // Where it cannot be set, the client is told the usual way.
+            let _ = SockRef::from(wire.tcp()).set_linger(Some(Duration::ZERO));
         }
     }
 

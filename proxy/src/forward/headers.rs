@@ -89,6 +89,9 @@ pub(crate) fn for_origin(
     strip(&from.headers, |name| {
         head.remove_header(name);
     });
+    for name in from.headers.keys().filter(|name| address::is_lookalike(name)) {
+        head.remove_header(name);
+    }
     head.set_version(Version::HTTP_11);
     if let Some(path) = &request.client.facts.absolute {
         origin_form(&mut head, path.len())?;

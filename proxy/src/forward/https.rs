@@ -7,13 +7,18 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use super::{Client, host};
 use crate::view::{ServiceView, normal_host};
 
-/// Where a request is sent that came as plain HTTP to a service that is served over HTTPS. The method and the body are
-/// kept by a 308 (RFC 9110, section 15.4.9).
-pub(super) fn redirect(service: &ServiceView, client: &Client, head: &RequestHeader) -> Option<HeaderValue> {
-    if !service.settings.redirect_https || client.caller.secure {
+/// Whether a request came as plain HTTP to a service that is served over HTTPS.
+pub(super) fn is_due(service: &ServiceView, client: &Client) -> bool {
+    service.settings.redirect_https && !client.caller.secure
+}
+
+/// Where such a request is sent. The method and the body are kept by a 308 (RFC 9110, section 15.4.9). `None`: it names
+/// no host, and without one the path would be taken for it.
+pub(super) fn location(client: &Client, head: &RequestHeader) -> Option<HeaderValue> {
+    let host = normal_host(host(head));
+    if host.is_empty() {
         return None;
     }
-    let host = normal_host(host(head));
     let raw = head.raw_path();
     let path = match &client.facts.absolute {
         Some(path) => &raw[raw.len().saturating_sub(path.len())..],

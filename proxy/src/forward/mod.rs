@@ -126,13 +126,13 @@ pub(crate) async fn serve_http1(
     let begun = Begun::now(session.head(), &view);
     let service = view.service(host(session.head())).map(|service| &**service);
     if let (Some(service), true) = (service, client.facts.upgrade)
-        && https::redirect(service, &client, session.head()).is_none()
+        && !https::is_due(service, &client)
     {
         return tunnel::serve(&Request { shared, service, client: &client, begun: &begun }, session, behind)
             .await;
     }
     let intact = serve(shared, service, &client, &begun, &mut session).await;
-    close_or_keep(session, &client, behind, intact).await
+    close_or_keep(session, behind, intact).await
 }
 
 /// Serves one stream of an HTTP/2 connection. False: the answer broke off.
@@ -150,15 +150,25 @@ async fn serve(
     begun: &Begun,
     session: &mut Downstream,
 ) -> bool {
-    let location = service.and_then(|service| https::redirect(service, client, session.head()));
-    let refusal = match (service, &location) {
-        (None, _) => Some(Refusal::UNKNOWN_HOST),
-        (_, Some(_)) => Some(Refusal::HTTPS),
+    let is_due = service.is_some_and(|service| https::is_due(service, client));
+    let location = if is_due { https::location(client, session.head()) } else { None };
+    let refusal = match (service, is_due, &location) {
+        (None, ..) => Some(Refusal::UNKNOWN_HOST),
+        (_, true, Some(_)) => Some(Refusal::HTTPS),
+        (_, true, None) => Some(Refusal::BAD_REQUEST),
         _ if is_too_large(client) => Some(Refusal::BODY_TOO_LARGE),
         _ => None,
     };
     let outcome = match (refusal, service) {
-        (None, Some(service)) => forward(&Request { shared, service, client, begun }, session).await,
+        (None, Some(service)) => {
+            let request = Request { shared, service, client, begun };
+            let mut phase = client.phase.clone();
+            tokio::select! {
+                biased;
+                outcome = forward(&request, session) => outcome,
+                _ = phase.wait_for(|&phase| phase == Phase::Stop) => stopped(session),
+            }
+        }
         (refusal, service) => {
             let refusal = refusal.unwrap_or(Refusal::UNKNOWN_HOST);
             if refusal == Refusal::BODY_TOO_LARGE {
@@ -172,6 +182,11 @@ async fn serve(
     };
     finish(shared, service, client, begun, session, &outcome);
     outcome.intact
+}
+
+/// Everything stops: the client learns it by the end of its connection.
+fn stopped(session: &Downstream) -> Outcome {
+    Outcome { fault: Some("stopped"), ..Outcome::own(session.answered().unwrap_or(503), false) }
 }
 
 /// Whether the length of a body is said to be more than it may be.
@@ -233,7 +248,7 @@ pub(crate) fn note_refused(shared: &Shared, peer: Peer, protocol: &'static str, 
         path: "",
         protocol,
         tls: peer.tls,
-        client: peer.addr.ip(),
+        client: peer.addr.ip().to_canonical(),
         request_id: "",
         code: refusal.status,
         fault: Some(refusal.reason),
@@ -249,18 +264,12 @@ pub(crate) fn note_refused(shared: &Shared, peer: Peer, protocol: &'static str, 
 /// Hands the connection back for another request, or ends it so that the answer arrives.
 pub(crate) async fn close_or_keep(
     session: Downstream,
-    client: &Client,
     behind: BytesMut,
     intact: bool,
 ) -> Option<(Stream, BytesMut)> {
-    let mut session = session.into_http1().filter(|_| intact)?;
-    let had_body = client.facts.framing != Framing::None;
+    let session = session.into_http1().filter(|_| intact)?;
     if !session.will_keepalive() {
-        if had_body {
-            linger(session.into_inner()).await;
-        } else {
-            session.shutdown().await;
-        }
+        linger(session.into_inner()).await;
         return None;
     }
     let (stream, prefix) = session.reuse().await.ok()??.into_parts();
@@ -293,7 +302,9 @@ async fn answer(
         }
         let ends = session.head().method == Method::HEAD;
         session.write_head(head, ends).await?;
-        session.write(Piece::Owned(body.into())).await?;
+        if !ends {
+            session.write(Piece::Owned(body.into())).await?;
+        }
         session.finish(None).await
     };
     bounded(client.settings.limits.write_stall, write).await.is_ok()
@@ -378,6 +389,6 @@ async fn give_up(
     mut course: Course<'_>,
     refusal: Refusal,
 ) -> Outcome {
-    let intact = if session.has_answered() { false } else { request.answer(session, refusal).await };
+    let intact = if session.answered().is_some() { false } else { request.answer(session, refusal).await };
     Outcome { intact, ..course.given_up(refusal.status, refusal.reason) }
 }

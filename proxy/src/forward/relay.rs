@@ -41,6 +41,7 @@ pub(crate) async fn run(
         Err(error) => {
             tracing::debug!(origin = %target.name(), %error, "an answer broke off");
             outcome.fault = Some(broken_off(&error));
+            session.spoil();
             return outcome;
         }
     }

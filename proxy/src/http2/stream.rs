@@ -13,12 +13,15 @@ use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Response};
 use pingora_core::{Error, ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::trailers;
 use crate::forward::Fault;
 
-/// How long a client may be silent within a body, and take nothing of an answer.
+/// What a client has to take of an answer, before its time to do so begins anew.
+const WRITE_STEP: usize = 16 * 1024;
+
+/// How long a client may be silent within a body, and take one step of an answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
     pub(crate) read: Duration,
@@ -36,6 +39,7 @@ pub(crate) struct Stream {
     respond: SendResponse<Bytes>,
     /// Once the final head has gone out.
     sending: Option<SendStream<Bytes>>,
+    answered: Option<u16>,
     finished: bool,
     patience: Patience,
     received: u64,
@@ -58,6 +62,7 @@ impl Stream {
             trailers: None,
             respond,
             sending: None,
+            answered: None,
             finished: false,
             patience,
             received: 0,
@@ -77,8 +82,9 @@ impl Stream {
         self.trailers.take()
     }
 
-    pub(crate) fn has_answered(&self) -> bool {
-        self.sending.is_some()
+    /// The status of the final answer, once its head has gone out.
+    pub(crate) fn answered(&self) -> Option<u16> {
+        self.answered
     }
 
     pub(crate) fn bytes_received(&self) -> u64 {
@@ -139,8 +145,10 @@ impl Stream {
     }
 
     pub(crate) fn write_head(&mut self, head: ResponseHeader, ends: bool) -> Result<()> {
+        let status = head.status.as_u16();
         let sending = self.respond.send_response(response(head), ends);
         self.sending = Some(sending.or_err(ErrorType::WriteError, "answer's head")?);
+        self.answered = Some(status);
         self.finished = ends;
         Ok(())
     }
@@ -149,16 +157,24 @@ impl Stream {
         let Some(sending) = &mut self.sending else {
             return Error::e_explain(ErrorType::InternalError, "a body before its head");
         };
+        let mut deadline = Instant::now() + self.patience.write;
+        let mut taken = 0;
         while !piece.is_empty() {
             sending.reserve_capacity(piece.len());
-            let room = match timeout(self.patience.write, poll_fn(|cx| sending.poll_capacity(cx))).await {
+            let room = match timeout_at(deadline, poll_fn(|cx| sending.poll_capacity(cx))).await {
                 Ok(Some(room)) => room.or_err(ErrorType::WriteError, "the client left")?,
                 Ok(None) => return Error::e_explain(ErrorType::WriteError, "the client left"),
                 Err(_) => return Error::e_explain(ErrorType::WriteTimedout, "the client takes nothing"),
             };
             let part = piece.split_to(room.min(piece.len()));
             self.sent += part.len() as u64;
+            taken += part.len();
             sending.send_data(part, false).or_err(ErrorType::WriteError, "answer's body")?;
+            // Not with every byte: a client could open its window by one at a time.
+            if taken >= WRITE_STEP {
+                taken = 0;
+                deadline = Instant::now() + self.patience.write;
+            }
         }
         Ok(())
     }

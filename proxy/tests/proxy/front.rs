@@ -304,6 +304,19 @@ async fn connections_of_one_address_are_bounded_by_what_the_proxy_header_says() 
 }
 
 #[tokio::test]
+async fn a_balancer_that_names_nobody_is_not_bounded_as_one_client() {
+    let origin = Origin::named("a").await;
+    let addresses = ClientAddress { proxy_protocol_from: loopback(), ..ClientAddress::default() };
+    let limits = Limits { connections_per_address_max: Some(1), ..Limits::default() };
+    let edge = edge(&[origin.addr], limits, addresses, Front::plain()).await;
+    let mut clients = [edge.client().await, edge.client().await];
+    for client in &mut clients {
+        client.send("PROXY UNKNOWN\r\n").await;
+        assert_eq!(client.ask(GET).await.text(), "a");
+    }
+}
+
+#[tokio::test]
 async fn believed_proxies_are_not_bounded_per_address() {
     let origin = Origin::named("a").await;
     let addresses = ClientAddress { forwarded_from: loopback(), ..ClientAddress::default() };

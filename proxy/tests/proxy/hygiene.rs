@@ -100,6 +100,26 @@ async fn request_headers_are_cleaned_and_added() {
 }
 
 #[tokio::test]
+async fn fields_that_pass_for_guarded_ones_are_not_passed_on() {
+    let origin = Origin::named("a").await;
+    let edge = Edge::new(service(&[origin.addr])).await;
+    let request = "GET / HTTP/1.1\r\nHost: app.test\r\nX_Forwarded_For: 192.0.2.1\r\nX-Forwarded_Proto: https\r\n\
+                   X.Forwarded.Host: evil.test\r\nX_Real-IP: 192.0.2.1\r\nContent_Length: 5\r\n\
+                   Transfer_Encoding: chunked\r\nX_Request_Id: 1\r\nX_Kept: k\r\nX-Forwarded-Forth: too\r\n\r\n";
+    assert_eq!(edge.ask(request).await.status, 200);
+    let head = origin.log.head(0);
+    let as_variables = head.to_ascii_uppercase().replace(['-', '.'], "_");
+    for name in ["X_FORWARDED_FOR", "X_FORWARDED_PROTO", "X_FORWARDED_HOST", "X_REQUEST_ID"] {
+        assert_eq!(as_variables.matches(&format!("{name}:")).count(), 1, "{name} in {head}");
+    }
+    for name in ["X_REAL_IP", "CONTENT_LENGTH", "TRANSFER_ENCODING"] {
+        assert!(!as_variables.contains(name), "{name} in {head}");
+    }
+    assert_eq!((field(&head, "x_kept"), field(&head, "x-forwarded-forth")), (Some("k"), Some("too")));
+    assert_eq!(field(&head, "x-forwarded-for"), Some("127.0.0.1"));
+}
+
+#[tokio::test]
 async fn response_headers_are_cleaned() {
     let origin = Origin::replying(|_, _| {
         b"HTTP/1.1 200 OK\r\nConnection: X-Hop, Set-Cookie\r\nX-Hop: h\r\nKeep-Alive: timeout=5\r\nUpgrade: h2c\r\n\

@@ -4,6 +4,7 @@
 
 mod bodies;
 mod drain;
+mod ends;
 mod forwarding;
 mod front;
 mod garbage;

@@ -42,6 +42,21 @@ async fn plain_http_is_redirected_and_https_is_served() {
 }
 
 #[tokio::test]
+async fn a_request_that_names_no_host_is_not_redirected_to_its_path() {
+    let origin = Origin::named("a").await;
+    let mut service = service(&[origin.addr]);
+    service.hosts = vec!["*".into()];
+    service.settings.redirect_https = true;
+    let edge = edge(service).await;
+    for request in ["GET /evil.test HTTP/1.1\r\nHost:\r\n\r\n", "GET /evil.test HTTP/1.0\r\n\r\n"] {
+        let answer = edge.ask(request).await;
+        assert_eq!((answer.reason(), answer.field("location")), ((400, "bad-request"), None), "{request}");
+    }
+    assert_eq!(edge.ask(GET).await.field("location"), Some("https://app.test/"));
+    assert_eq!(origin.log.requests(), 0);
+}
+
+#[tokio::test]
 async fn hsts_is_said_over_https_only_and_an_origins_own_stays() {
     let origin = Origin::replying(|head, _| {
         let own = if head.contains("/own") { "Strict-Transport-Security: max-age=1\r\n" } else { "" };
