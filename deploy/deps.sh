@@ -15,7 +15,7 @@ tools="${TIDEGATE_TOOLS:-$HOME/.cache/tidegate/tools}"
 build_needs="cc:gcc cmake:cmake make:make"
 test_needs="$build_needs nsd:nsd kdig:knot-dnsutils promtool:prometheus setpriv:util-linux h2load:nghttp2-client"
 package_needs="$build_needs strip:binutils dpkg-shlibdeps:dpkg-dev"
-package_test_needs="debootstrap:debootstrap lintian:lintian systemd-analyze:systemd strace:strace unshare:util-linux ip:iproute2 pgrep:procps pip3:python3-pip curl:curl dig:bind9-dnsutils"
+package_test_needs="debootstrap:debootstrap lintian:lintian systemd-analyze:systemd strace:strace unshare:util-linux ip:iproute2 pgrep:procps pip3:python3-pip curl:curl dig:bind9-dnsutils openssl:openssl"
 bench_needs="python3:python3 gdnsd:gdnsd nsd:nsd knotd:knot haproxy:haproxy nginx:nginx-light dnsperf:dnsperf wrk:wrk h2load:nghttp2-client openssl:openssl"
 
 has() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ]; }
