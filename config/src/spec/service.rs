@@ -100,7 +100,7 @@ spec! {
         optional path: String = request_target,
         /// Only `"GET"`, the default.
         optional method: () = |field| field.one_of(&[("GET", ())]),
-        /// The `Host` header. Default the origin's `host_header`, else the first of `hosts`.
+        /// The `Host` header. Default the first of `hosts` without a `*`, else the origin's address.
         optional host: String = host_and_port,
         /// Status codes that pass: `"200-299,301"`, `200` or a list of those; 100 to 599. Default `"200-299"`.
         optional expect_status: StatusSet = status_set,
