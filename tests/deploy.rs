@@ -330,8 +330,7 @@ fn the_packages_configuration_is_accepted_as_installed_and_with_its_examples() {
     let installed = read("debian/tidegate.toml");
     assert!(check(&installed).contains(": ok, 0 warnings; 0 sites"));
 
-    let made =
-        rcgen::generate_simple_self_signed(vec!["app.example.com".to_owned()]).expect("a certificate");
+    let made = rcgen::generate_simple_self_signed(vec!["app.example.com".to_owned()]).expect("a certificate");
     let tls = folder.path().join("tls");
     std::fs::create_dir(&tls).expect("a folder");
     std::fs::write(tls.join("app.example.com.pem"), made.cert.pem()).expect("a certificate's file");

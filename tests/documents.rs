@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use tidegate_dns::DropReason;
 use tidegate_health::event::EventKind;
 use tidegate_health::status::Condition;
+use tidegate_proxy::{HandshakeFault, RefusedFor, RetryReason, SignalKind};
 
 const ZONE: &str = "@ 60 IN SOA ns1 hostmaster 1 3600 600 86400 60\n@ 60 IN NS ns1\nns1 60 IN A 192.0.2.53\n";
 /// A loaded machine takes its time.
@@ -258,11 +260,22 @@ fn every_reason_and_alarm_is_in_the_page_for_three_in_the_morning() {
     let refusals = read("proxy/src/page.rs");
     words.extend(refusals.split("refusal(").filter_map(|call| labels(call.split(';').next()?).pop_first()));
     words.extend(Condition::ALL.map(|condition| condition.slug().to_owned()));
-    for word in ["latched", "not-proven", "origins-down", "no-origin", "head-too-large", "fail-static"] {
+    for word in ["latched", "not-proven", "origins-down", "no-origin", "no-http2", "head-too-large"] {
         assert!(words.contains(word), "`{word}` is found in the code: {words:?}");
     }
     words.extend([EventKind::NotStored, EventKind::Stalled].map(|kind| kind.label().to_owned()));
     let missing: Vec<_> = words.iter().filter(|word| !page.contains(word.as_str())).collect();
+    assert!(missing.is_empty(), "the page says nothing of {missing:?}");
+    // What the access log says of a failed request, and the metrics of what came to nothing. Some are ordinary words.
+    let mut words = faults();
+    words.extend(DropReason::ALL.map(|reason| reason.as_str().to_owned()));
+    words.extend(RefusedFor::ALL.map(|reason| reason.as_str().to_owned()));
+    words.extend(HandshakeFault::ALL.map(|fault| fault.as_str().to_owned()));
+    words.extend(
+        [RetryReason::Connect, RetryReason::Died, RetryReason::Stale]
+            .map(|reason| reason.as_str().to_owned()),
+    );
+    let missing: Vec<_> = words.iter().filter(|word| !page.contains(&format!("`{word}`"))).collect();
     assert!(missing.is_empty(), "the page says nothing of {missing:?}");
     // What an alarm calls itself is what the woken look for.
     let rules = read("deploy/prometheus/tidegate.rules.yml");
@@ -270,6 +283,51 @@ fn every_reason_and_alarm_is_in_the_page_for_three_in_the_morning() {
     assert!(!alarms.is_empty(), "there are alarms");
     let missing: Vec<_> = alarms.iter().filter(|alarm| !page.contains(&format!("`{alarm}`"))).collect();
     assert!(missing.is_empty(), "the page says nothing of {missing:?}");
+}
+
+/// The words for which a request may have failed that are not those of the proxy's own pages.
+fn faults() -> BTreeSet<String> {
+    let within = |path: &str, function: &str| {
+        let source = read(path);
+        let (_, body) = source.split_once(function).unwrap_or_else(|| panic!("{path} has no {function}"));
+        labels(body.split("\n}\n").next().unwrap_or_default())
+    };
+    let mut words = within("proxy/src/forward/attempt.rs", "fn as_str(self)");
+    words.extend(within("proxy/src/forward/relay.rs", "fn broken_off("));
+    for word in ["turned-away", "bad-target", "local", "answer-cut", "answer-stalled"] {
+        assert!(words.contains(word), "`{word}` is found in the code: {words:?}");
+    }
+    words.extend(
+        [SignalKind::Refused, SignalKind::ConnectTimeout, SignalKind::Status5xx]
+            .map(|kind| kind.as_str().to_owned()),
+    );
+    words
+}
+
+/// Whoever reads the access log finds every field of it, in its order, and whether it may be null.
+#[test]
+fn every_field_of_the_access_log_is_described() {
+    let source = read("src/access_log/line.rs");
+    let (_, fields) = source.split_once("struct Line<'a> {\n").expect("a line is a struct");
+    let (fields, _) = fields.split_once("\n}").expect("the struct ends");
+    let fields: Vec<(&str, bool)> = fields
+        .lines()
+        .filter_map(|line| line.trim().trim_end_matches(',').split_once(": "))
+        .filter(|(name, _)| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
+        .map(|(name, shape)| (name, shape.starts_with("Option<")))
+        .collect();
+    assert!(fields.len() > 20 && fields.contains(&("fault", true)), "{fields:?}");
+    let page = read("docs/access-log.md");
+    let described: Vec<(&str, bool)> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.strip_suffix(" |")?.split_once("` | "))
+        .map(|(name, rest)| (name, !rest.rsplit(" | ").next().unwrap_or_default().starts_with("never")))
+        .collect();
+    assert_eq!(described, fields);
+    let example = blocks(&page, "json").pop().expect("the page shows a line");
+    let example: serde_json::Value = serde_json::from_str(&example).expect("a line is JSON");
+    let shown: BTreeSet<_> = example.as_object().expect("of fields").keys().map(String::as_str).collect();
+    assert_eq!(shown, fields.iter().map(|(name, _)| *name).collect());
 }
 
 /// Whoever asks what abuse is bounded by finds every bound, with its default.
@@ -321,7 +379,9 @@ fn anchor(heading: &str) -> String {
 
 /// The string literals of a source that are labels: lower-case words with hyphens between them.
 fn labels(source: &str) -> BTreeSet<String> {
-    let is_label =
-        |text: &&str| text.len() > 2 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+    let is_label = |text: &&str| {
+        text.len() > 2
+            && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
     source.split('"').skip(1).step_by(2).filter(is_label).map(str::to_owned).collect()
 }

@@ -38,7 +38,7 @@ def main():
         versions = programs.versions()
         binary = programs.tidegate(given.binary)
         with tempfile.TemporaryDirectory(prefix="tidegate-peers-") as folder, Scene(folder, cores, binary) as scene:
-            samples, tables, gaps, unmeasured = _measure(scene, given)
+            samples, tables, gaps = _measure(scene, given)
             reloads = _measure_reload(scene, given)
     except (programs.Missing, Failed) as error:
         print(f"peers: {error}", file=sys.stderr)
@@ -49,7 +49,6 @@ def main():
         "gap_rate": given.shape.rate,
         "gap_seconds": given.shape.seconds,
         "gap_strike_at": given.shape.strike_at,
-        "not_measured": unmeasured,
     }
     page = report.markdown(facts, versions, how, tables, gaps, reloads)
     raw = os.path.join(TARGET, "bench-peers", f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.json")
@@ -85,11 +84,10 @@ def _arguments():
 
 
 def _measure(scene, given):
-    """Samples by workload, the tables made of them, the gaps, and what could not be measured."""
+    """Samples by workload, the tables made of them, and the gaps."""
     samples, tables, gaps = {}, [], []
     scene.start_origin()
-    listed, unmeasured = workloads.start(scene, given.only)
-    for workload in listed:
+    for workload in workloads.start(scene, given.only):
         samples[workload.name] = rounds.alternate(workload, given.rounds, given.seconds, _tell)
         tables.append((workload, rounds.compare(workload, samples[workload.name])))
     for scenario in given.scenarios if "gap" in given.only else ():
@@ -97,7 +95,7 @@ def _measure(scene, given):
         gaps.append((scenario, results))
         for server, one in results.items():
             _tell(f"gap: {scenario}: {server} failed {one.failed} of {one.sent}, worst {one.worst_ms:.0f} ms")
-    return samples, tables, gaps, unmeasured
+    return samples, tables, gaps
 
 
 def _measure_reload(scene, given):

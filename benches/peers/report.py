@@ -21,8 +21,6 @@ def markdown(facts, versions, how, tables, gaps, reloads):
         parts.append(f"## When an origin fails\n\n{_gap_text(how)}\n\n{_gap_table(gaps)}")
     if reloads[0]:
         parts.append(f"## Reloads under load\n\n{_reload_text(*reloads)}\n\n{_reload_table(reloads[0])}")
-    if how["not_measured"]:
-        parts.append("## Not measured\n\n" + "\n".join(f"- {line}" for line in how["not_measured"]))
     return "\n\n".join(parts) + "\n"
 
 

@@ -14,10 +14,9 @@ from scene import LARGE_BODY_BYTES, answers_dns, answers_http
 
 
 def start(scene, parts):
-    """Starts the servers that these parts need and checks that they answer right. The workloads, and a line for each
-    that a server cannot do."""
+    """Starts the servers that these parts need and checks that they answer right. The workloads."""
     if not {"dns", "http"} & set(parts):
-        return [], []
+        return []
     http_ports = {"http": scene.ports.take(), "https": scene.ports.take()}
     dns = dns_servers.start(scene, http_ports)
     http = {"tidegate": (dns["tidegate"][0], http_ports), **http_servers.start(scene)}
@@ -28,8 +27,7 @@ def start(scene, parts):
         large = b"x" * LARGE_BODY_BYTES
         if not (answers_http(ports["http"]) and answers_http(ports["http"], "/16k", large)):
             raise Failed(f"{name} answers wrongly; {process.log_tail()}")
-    workloads, unmeasured = _http(scene, http) if "http" in parts else ([], [])
-    return (_dns(scene, dns) if "dns" in parts else []) + workloads, unmeasured
+    return (_dns(scene, dns) if "dns" in parts else []) + (_http(scene, http) if "http" in parts else [])
 
 
 def _dns(scene, servers):
@@ -62,18 +60,11 @@ def _http(scene, servers):
         ("http tls 16k", "HTTP/1.1 over TLS, 16 KiB body", functools.partial(http1, "https", "/16k"), "http/1.1"),
         ("http h2", "HTTP/2 over TLS, 32 byte body", functools.partial(http2, "/"), "h2"),
     )
-    workloads, unmeasured = [], []
-    for name, what, measure, protocol in listed:
-        unable = [
-            server
-            for server, (_, ports) in servers.items()
-            if protocol and not _negotiates(ports["https"], protocol)
-        ]
-        if unable:
-            unmeasured.append(f"{what}: {', '.join(unable)} does not speak {protocol} over TLS")
-        else:
-            workloads.append(Workload(name, what, list(servers), measure))
-    return workloads, unmeasured
+    for _, what, _, protocol in listed:
+        for server, (process, ports) in servers.items():
+            if protocol and not _negotiates(ports["https"], protocol):
+                raise Failed(f"{what}: {server} does not speak {protocol} over TLS; {process.log_tail()}")
+    return [Workload(name, what, list(servers), measure) for name, what, measure, _ in listed]
 
 
 def _negotiates(port, protocol):
