@@ -294,7 +294,8 @@ fn faults() -> BTreeSet<String> {
     };
     let mut words = within("proxy/src/forward/attempt.rs", "fn as_str(self)");
     words.extend(within("proxy/src/forward/relay.rs", "fn broken_off("));
-    for word in ["turned-away", "bad-target", "local", "answer-cut", "answer-stalled"] {
+    words.extend(within("proxy/src/forward/mod.rs", "fn stopped("));
+    for word in ["turned-away", "bad-target", "local", "answer-cut", "answer-stalled", "stopped"] {
         assert!(words.contains(word), "`{word}` is found in the code: {words:?}");
     }
     words.extend(
