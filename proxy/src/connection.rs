@@ -19,10 +19,11 @@ use crate::accept::Phase;
 use crate::address::{Caller, Peer};
 use crate::forward::{self, Client};
 use crate::front::{self, Front, Protocol};
-use crate::head::{self, NoHead};
+use crate::head::{self, Framing, NoHead};
 use crate::http2;
 use crate::limits::Limits;
 use crate::page::Refusal;
+use crate::stream::Wire;
 
 /// Room for an ordinary request head, read in one call.
 const FIRST_READ: usize = 4096;
@@ -74,6 +75,14 @@ async fn serve(shared: &Shared, mut stream: Stream, peer: Peer, mut phase: watch
             Err(NoHead::Gone) => return,
             Err(NoHead::Refused(refusal)) => return refuse(shared, limits, stream, peer, refusal).await,
         };
+        if facts.framing == Framing::Chunked {
+            let Ok(mut wire) = stream.into_any().downcast::<Wire>() else { return };
+            let watched = wire.watch_chunks(&carry[facts.len..]);
+            stream = wire;
+            if watched.is_err() {
+                return refuse(shared, limits, stream, peer, Refusal::BAD_REQUEST).await;
+            }
+        }
         // What follows an upgrade's head belongs to the tunnel, not to the session.
         let behind = if facts.upgrade { carry.split_off(facts.len) } else { BytesMut::new() };
         let mut session = HttpSession::new(stream);

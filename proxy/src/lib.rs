@@ -22,6 +22,7 @@ mod accept;
 mod address;
 mod admission;
 mod budget;
+mod chunks;
 mod clock;
 mod connection;
 mod forward;

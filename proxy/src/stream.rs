@@ -1,6 +1,6 @@
 //! The one stream type under every session, on both sides.
 //!
-//! It exists for four reasons:
+//! It exists for five reasons:
 //! - *One send per answer.* pingora writes a head and the first piece of a body apart; towards a client the head waits
 //!   here for the piece behind it, if that piece is there already.
 //! - *No deadlock between two full pipes.* Towards an origin a write never blocks: what the socket does not take waits
@@ -9,6 +9,7 @@
 //!   heard, instead of both sides waiting for each other.
 //! - *Exact facts.* Whether a byte was sent or received decides about retries; the bytes are counted here.
 //! - *Bytes read too far* (behind an upgrade's head) are given back.
+//! - *A strict eye on chunked bodies*: what a client sends is judged before pingora's reader sees it.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -31,6 +32,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use crate::chunks::{Chunks, Malformed};
 use crate::clock::now_ms;
 
 /// What is below.
@@ -58,6 +60,9 @@ const HOLD_MAX: usize = 8 * 1024;
 pub(crate) struct Wire {
     io: Transport,
     side: Side,
+    /// Client side: judges the chunked body that is being read.
+    chunks: Option<Chunks>,
+    malformed: bool,
     /// Bytes to be read before the socket's.
     unread: BytesMut,
     /// Bytes the socket has not taken yet.
@@ -81,6 +86,8 @@ impl Wire {
         Box::new(Self {
             io,
             side,
+            chunks: None,
+            malformed: false,
             unread: BytesMut::new(),
             out: BytesMut::new(),
             hold: AtomicBool::new(true),
@@ -126,6 +133,34 @@ impl Wire {
     /// Client side: the next write goes out at once. Works on a shared reference, as pingora's session lends no other.
     pub(crate) fn hurry(&self) {
         self.hold.store(false, Ordering::Relaxed);
+    }
+
+    /// Client side: a chunked body comes next, and `ahead` is what of it has been read already. Reading fails where it
+    /// is malformed.
+    pub(crate) fn watch_chunks(&mut self, ahead: &[u8]) -> Result<(), Malformed> {
+        let mut chunks = Chunks::default();
+        chunks.watch(ahead)?;
+        self.chunks = Some(chunks).filter(|chunks| !chunks.is_over());
+        Ok(())
+    }
+
+    /// Whether reading failed for a malformed body.
+    pub(crate) fn is_malformed(&self) -> bool {
+        self.malformed
+    }
+
+    fn judge(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(chunks) = &mut self.chunks else { return Ok(()) };
+        if chunks.watch(bytes).is_err() {
+            // What is read later is read to be thrown away.
+            self.chunks = None;
+            self.malformed = true;
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        if chunks.is_over() {
+            self.chunks = None;
+        }
+        Ok(())
     }
 
     /// Gives back bytes that were read too far.
@@ -289,6 +324,7 @@ impl AsyncRead for Wire {
         if n > 0 {
             this.received = this.received.saturating_add(n as u64);
             this.touch();
+            this.judge(&buf.filled()[before..])?;
         }
         Poll::Ready(Ok(()))
     }

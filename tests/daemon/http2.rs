@@ -12,7 +12,8 @@ use tokio::net::TcpListener;
 use tokio::process::Command;
 
 use crate::client::{exchange, request};
-use crate::scene::{HOST, Scene, Script, free_address, text};
+use crate::scene::{HOST, Scene, Script, text};
+use crate::secure::Secure;
 
 /// An origin that speaks nothing but HTTP/2; counts its connections.
 async fn origin(name: &'static str) -> (SocketAddr, Arc<AtomicUsize>) {
@@ -82,12 +83,7 @@ async fn origins_that_speak_http2_are_probed_and_asked_in_it() {
 async fn switches_under_load_over_http2_fail_no_request() {
     const REQUESTS: usize = 20_000;
     let mut scene = Scene::set(Script { sites: vec![("main", 1), ("dr", 1)], ..Script::default() }).await;
-    let https = free_address();
-    let made = rcgen::generate_simple_self_signed(vec![HOST.to_owned()]).expect("a certificate");
-    scene.write("edge.crt", &made.cert.pem());
-    scene.write("edge.key", &made.signing_key.serialize_pem());
-    scene.edit("[node]\n", "certificates = [{ cert = \"edge.crt\", key = \"edge.key\" }]\n[node]\n");
-    scene.edit("[listen]\n", &format!("[listen]\nhttps = [\"{https}\"]\n"));
+    let https = Secure::add_to(&scene).https;
     scene.start_daemon().await;
     scene.wait_ready().await;
     scene

@@ -1,5 +1,6 @@
 //! The real daemon on real sockets, with real origins: processes that are killed, stopped and continued.
 
+mod abuse;
 mod access_log;
 mod admin;
 mod client;
@@ -11,10 +12,12 @@ mod failover;
 mod http2;
 mod metrics;
 mod notify;
+mod recorder;
 mod refusals;
 mod regression;
 mod reload;
 mod scene;
+mod secure;
 mod stall;
 mod start;
 mod stop;

@@ -81,6 +81,7 @@ impl Downstream {
         match self {
             Self::Http1(session) => session.read_body_bytes().await.map_err(|error| match error.etype() {
                 ErrorType::ReadTimedout => Fault::SlowClient,
+                _ if wire(session).is_some_and(Wire::is_malformed) => Fault::BadBody,
                 ErrorType::ReadError | ErrorType::ConnectionClosed => Fault::Client,
                 _ => Fault::BadBody,
             }),
@@ -183,7 +184,7 @@ impl Downstream {
     /// What was written so far goes out without waiting for more.
     pub(crate) fn hurry(&self) {
         if let Self::Http1(session) = self
-            && let Some(wire) = (**session.stream()).as_any().downcast_ref::<Wire>()
+            && let Some(wire) = wire(session)
         {
             wire.hurry();
         }
@@ -211,4 +212,8 @@ impl Downstream {
             Self::Http2(stream) => stream.bytes_sent(),
         }
     }
+}
+
+fn wire(session: &HttpSession) -> Option<&Wire> {
+    (**session.stream()).as_any().downcast_ref()
 }

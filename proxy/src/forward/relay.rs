@@ -169,9 +169,10 @@ async fn duplex(
             Read::Room => upload.abandoned |= origin.is_broken(),
         },
         piece = upload.next(session, !clogged, limits) => {
-            // A client that stops sending may still want the answer.
+            // A client that stops sending may still want the answer. Where its next request would begin is not known.
             if upload.pass(piece, session, origin).await.is_err() {
                 upload.abandoned = true;
+                session.close_after();
             }
         }
     }

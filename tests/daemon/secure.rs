@@ -1,0 +1,53 @@
+//! TLS in front of a scene, with a certificate that nobody has to believe.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::scene::{HOST, Scene, free_address};
+
+/// A listener for HTTPS beside the plain one.
+pub(crate) struct Secure {
+    pub(crate) https: SocketAddr,
+    certificate: CertificateDer<'static>,
+}
+
+impl Secure {
+    /// Adds them to the configuration of a daemon that has not been started yet.
+    pub(crate) fn add_to(scene: &Scene) -> Self {
+        let https = free_address();
+        let made = rcgen::generate_simple_self_signed(vec![HOST.to_owned()]).expect("a certificate");
+        scene.write("edge.crt", &made.cert.pem());
+        scene.write("edge.key", &made.signing_key.serialize_pem());
+        scene.edit("[node]\n", "certificates = [{ cert = \"edge.crt\", key = \"edge.key\" }]\n[node]\n");
+        scene.edit("[listen]\n", &format!("[listen]\nhttps = [\"{https}\"]\n"));
+        Self { https, certificate: made.cert.der().clone() }
+    }
+
+    /// Clients that trust the certificate, offer this protocol and make a whole handshake each time.
+    pub(crate) fn connector(&self, alpn: &[u8]) -> TlsConnector {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone()).expect("it is well-formed");
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions().expect("ring has them");
+        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = vec![alpn.to_vec()];
+        config.resumption = rustls::client::Resumption::disabled();
+        TlsConnector::from(Arc::new(config))
+    }
+
+    /// A session with the HTTPS listener.
+    pub(crate) async fn connect(&self, alpn: &[u8]) -> io::Result<TlsStream<TcpStream>> {
+        let stream = TcpStream::connect(self.https).await?;
+        stream.set_nodelay(true)?;
+        let name = ServerName::try_from(HOST).expect("a name");
+        self.connector(alpn).connect(name, stream).await
+    }
+}
