@@ -223,7 +223,7 @@ fn the_control_socket_fits_into_an_address() {
 
 #[test]
 fn what_belongs_together_is_held_against_each_other() {
-    let table: [(&str, &str, &[&str]); 16] = [
+    let table: [(&str, &str, &[&str]); 18] = [
         ("sites = [\"main\", \"dr\"]", "sites = [\"main\", \"dr\", \"main\"]", &["`main` is listed twice"]),
         (
             "sites = [\"main\", \"dr\"]",
@@ -259,6 +259,16 @@ fn what_belongs_together_is_held_against_each_other() {
         ("front_door = [\"203.0.113.10\"]", "front_door = [\"0.0.0.0\"]", &["nobody can reach 0.0.0.0"]),
         ("admin = \"127.0.0.1:9090\"", "admin = \"0.0.0.0:80\"", &["0.0.0.0:80 is taken by `listen.http`"]),
         ("http = [\"0.0.0.0:80\"]", "http = [\"127.0.0.1:0\", \"127.0.0.1:0\"]", &[]),
+        (
+            "http = [\"0.0.0.0:80\"]",
+            "http = [\"0.0.0.0:80\", \"192.0.2.1:80\", \"[::]:80\", \"192.0.2.1:81\"]",
+            &["192.0.2.1:80 is taken by `listen.http`, which has 0.0.0.0:80"],
+        ),
+        (
+            "admin = \"127.0.0.1:9090\"",
+            "admin = \"127.0.0.1:80\"",
+            &["127.0.0.1:80 is taken by `listen.http`, which has 0.0.0.0:80"],
+        ),
         (
             "[zone.\"example.com\"]",
             "[zone.example.com]",

@@ -147,7 +147,8 @@ fn addresses(list: &Option<At<Vec<At<SocketAddr>>>>) -> Vec<SocketAddr> {
     list.iter().flat_map(|list| &list.value).map(|at| at.value).collect()
 }
 
-/// Every listener binds TCP (DNS both), so that no address can serve two of them. Port 0 is another port each time.
+/// Every listener binds TCP (DNS both), so that no address can serve two of them, and the one of all zeros shares its
+/// port with no other of its kind. Port 0 is another port each time.
 fn deny_shared_addresses(source: &Source<'_>, listen: &ListenSpec) {
     let lists =
         [("http", &listen.http), ("https", &listen.https), ("dns", &listen.dns), ("dot", &listen.dot)];
@@ -157,14 +158,23 @@ fn deny_shared_addresses(source: &Source<'_>, listen: &ListenSpec) {
     let all: Vec<(&str, SocketAddr, &Place)> =
         listed.chain(listen.admin.iter().map(|at| ("admin", at.value, &at.place))).collect();
     for (i, (key, address, place)) in all.iter().enumerate() {
-        let taken = all[..i].iter().find(|(_, other, _)| other == address && address.port() != 0);
-        if let Some((other, _, _)) = taken {
-            let message = if other == key {
-                format!("{address} is listed twice")
-            } else {
-                format!("{address} is taken by `listen.{other}`")
-            };
-            source.error(place, message);
+        match all[..i].iter().find(|(_, other, _)| exclude(*other, *address)) {
+            Some((other, at, _)) if at != address => source.error_help(
+                place,
+                format!("{address} is taken by `listen.{other}`, which has {at}"),
+                "an address of all zeros takes its port at every address: list that one, or the others",
+            ),
+            Some((other, ..)) if other == key => source.error(place, format!("{address} is listed twice")),
+            Some((other, ..)) => source.error(place, format!("{address} is taken by `listen.{other}`")),
+            None => {}
         }
     }
+}
+
+/// Whether the system gives one of them and not the other. IPv6 sockets take no IPv4.
+fn exclude(one: SocketAddr, other: SocketAddr) -> bool {
+    let is_everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port()
+        && one.port() != 0
+        && (one.ip() == other.ip() || one.is_ipv4() == other.is_ipv4() && is_everywhere)
 }
