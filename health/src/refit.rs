@@ -68,18 +68,16 @@ impl State {
             retired: self.retired_beside(old, new),
             ..*self
         };
-        let mut effects = Vec::new();
-        for id in new.origin_ids().filter(|id| kept[id.index()].is_none()) {
-            effects.push(Effect::Pace(id, state.origin(id).pace));
-        }
         for id in new.group_ids() {
             state.weigh(new, id, now);
             let group = state.group_mut(id);
             let is_fit = |to: &SiteId| group.fitness_at(new.group(id), *to).is_fit();
             group.proposal = group.proposal.filter(is_fit);
-            repace(new, &mut state, id, &mut effects);
+            repace(new, &mut state, id, &mut Vec::new());
         }
-        effects.push(Effect::Publish);
+        // Of every origin: also one that is kept may be asked by a check that begins anew, at another interval.
+        let paces = new.origin_ids().map(|id| Effect::Pace(id, state.origin(id).pace));
+        let effects = paces.chain([Effect::Publish]).collect();
         Ok((state, effects))
     }
 

@@ -6,6 +6,7 @@ use tidegate_health::hysteresis::Health;
 use tidegate_health::id::{OriginId, SiteId};
 use tidegate_health::order::Verb;
 use tidegate_health::refit::Misfit;
+use tidegate_health::step::{Effect, Pace};
 
 use crate::world::{DR, GROUP, MAIN, Shape, Store, THIRD, World, fleet, one, secs};
 
@@ -184,4 +185,24 @@ fn a_write_under_way_is_waited_for() {
     world.release(None);
     reload(&mut world, one()).expect("it is done");
     assert_eq!(world.site(), Some(DR));
+}
+
+/// A check whose interval changes begins anew, at the normal pace; and what is asked often for a reason stays so.
+#[test]
+fn a_check_that_begins_anew_is_told_to_go_on_at_the_fast_pace() {
+    let mut world = World::settled(one());
+    for site in [MAIN, DR, THIRD] {
+        world.set(site, false);
+    }
+    // No site is left: every result may be the one that changes something.
+    world.run(secs(10));
+    let mut new = one();
+    new.origins[0].thresholds.interval *= 2;
+    let kept = by_name(&world.fleet, &new);
+    let refitted = world.state.refit(&world.fleet, &new, &kept, world.now());
+    let (_, effects) = refitted.expect("nothing speaks against it");
+    for id in new.origin_ids() {
+        let is_told = |effect: &Effect| matches!(effect, Effect::Pace(at, Pace::Fast) if *at == id);
+        assert!(effects.iter().any(is_told), "{id:?}: {effects:?}");
+    }
 }
