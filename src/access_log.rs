@@ -38,19 +38,42 @@ pub struct AccessLog {
     metrics: AccessLogMetrics,
 }
 
-/// A file that is open and ready to be written to, or none: the second half of a change of the log.
+/// A file that is open and ready to be written to, or none: the first half of a change of the log. One that was made for it
+/// goes again where the change is given up.
 pub struct Prepared(Option<Opened>);
 
 struct Opened {
     path: PathBuf,
     /// None: what reads this pipe is not there yet.
     sink: Option<Box<dyn Sink>>,
+    /// It was not there before, and nothing is in it.
+    is_new: bool,
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        let Some(Opened { path, is_new: true, .. }) = self.0.take() else { return };
+        if std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() == 0) {
+            // An empty file that stays does no harm.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Prepared {
+    /// It will be written to: its file stays.
+    fn settled(mut self) -> Self {
+        if let Some(opened) = &mut self.0 {
+            opened.is_new = false;
+        }
+        self
+    }
 }
 
 /// Why the log cannot be written to a file.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot write the access log {path}: {source}; its folder must exist and be writable for the daemon's user"
+    "cannot write the access log {path}: {source}; its folder must exist, and both be writable for the daemon's user"
 )]
 pub struct AccessLogError {
     pub path: PathBuf,
@@ -101,7 +124,7 @@ impl AccessLog {
     fn start_with(first: Prepared, metrics: AccessLogMetrics) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             enabled: AtomicBool::new(first.0.is_some()),
-            state: Mutex::new(State { change: Some(first), ..State::default() }),
+            state: Mutex::new(State { change: Some(first.settled()), ..State::default() }),
             work: Condvar::new(),
             ended: Condvar::new(),
         });
@@ -116,18 +139,22 @@ impl AccessLog {
     /// # Errors
     /// The file cannot be opened or made.
     pub fn prepare(path: Option<&Path>) -> Result<Prepared, AccessLogError> {
-        let open = |path: &Path| match file::open(path) {
-            Ok(sink) => Ok(Opened { path: path.to_owned(), sink: Some(sink) }),
-            Err(error) if file::waits_for_reader(&error) => Ok(Opened { path: path.to_owned(), sink: None }),
-            Err(source) => Err(AccessLogError { path: path.to_owned(), source }),
+        let open = |path: &Path| {
+            let (is_new, path) = (!path.exists(), path.to_owned());
+            match file::open(&path) {
+                Ok(sink) => Ok(Opened { path, sink: Some(sink), is_new }),
+                Err(error) if file::waits_for_reader(&error) => Ok(Opened { path, sink: None, is_new }),
+                Err(source) => Err(AccessLogError { path, source }),
+            }
         };
         path.map(open).transpose().map(Prepared)
     }
 
-    /// From now on lines go to the prepared file. Those of requests that ended before may go to either.
+    /// From now on lines go to the prepared file. Those of requests that ended before may go to either, and go to the old
+    /// one where there is no other.
     pub fn commit(&self, prepared: Prepared) {
         self.shared.enabled.store(prepared.0.is_some(), Ordering::Relaxed);
-        self.shared.state().change = Some(prepared);
+        self.shared.state().change = Some(prepared.settled());
         self.shared.work.notify_one();
     }
 

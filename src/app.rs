@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -38,6 +39,15 @@ const STOP: Duration = Duration::from_secs(2);
 /// Runs the daemon until it is told to stop; returns the exit code.
 #[must_use]
 pub fn run(path: &Path) -> u8 {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&format!("cannot start: {error}")),
+    };
+    // Before files that may be large are read: a SIGHUP would end a daemon that does not wait for it. Orders to stop may.
+    let hangups = match catch(&runtime, SignalKind::hangup()) {
+        Ok(hangups) => hangups,
+        Err(error) => return complain(&error.to_string()),
+    };
     let loaded = match load::load(path) {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -50,11 +60,7 @@ pub fn run(path: &Path) -> u8 {
         tracing::warn!(line = warning.line, key = %warning.path, "{}", warning.message);
     }
     raise_descriptor_limit();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return complain(&format!("cannot start: {error}")),
-    };
-    let outcome = runtime.block_on(serve(path, loaded));
+    let outcome = runtime.block_on(serve(path, loaded, hangups));
     runtime.shutdown_timeout(STOP);
     match outcome {
         Ok(()) => DONE,
@@ -96,8 +102,8 @@ fn low_port(at: &str, error: &std::io::Error) -> &'static str {
     }
 }
 
-async fn serve(path: &Path, loaded: Loaded) -> Result<(), AppError> {
-    let (mut signals, mut hangups) = Signals::catch()?;
+async fn serve(path: &Path, loaded: Loaded, mut hangups: Signal) -> Result<(), AppError> {
+    let mut signals = Signals::catch()?;
     let clock = Clock::start();
     let metrics = Arc::new(Metrics::new()?);
     let worlds = Worlds::default();
@@ -181,6 +187,8 @@ async fn serve(path: &Path, loaded: Loaded) -> Result<(), AppError> {
             return Err(AppError::Control(ended.err().map_or_else(String::new, |error| error.to_string())));
         }
     }
+    // Whoever waits for a reload hears that there is none to come.
+    drop(reload_requests);
     let drain_deadline = reloader.present().drain_deadline;
     readiness.set(Stage::Draining);
     notify.stopping(drain_deadline).await;
@@ -240,12 +248,9 @@ struct Signals {
 }
 
 impl Signals {
-    /// Those that end the daemon, and the one that asks for a reload: from here on it ends nothing.
-    fn catch() -> Result<(Self, Signal), AppError> {
+    fn catch() -> Result<Self, AppError> {
         let catch = |kind| signal(kind).map_err(AppError::Signals);
-        let stopping =
-            Self { terminate: catch(SignalKind::terminate())?, interrupt: catch(SignalKind::interrupt())? };
-        Ok((stopping, catch(SignalKind::hangup())?))
+        Ok(Self { terminate: catch(SignalKind::terminate())?, interrupt: catch(SignalKind::interrupt())? })
     }
 
     /// Waits for the next order to stop.
@@ -255,6 +260,11 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
+}
+
+fn catch(runtime: &Runtime, kind: SignalKind) -> Result<Signal, AppError> {
+    let _inside = runtime.enter();
+    signal(kind).map_err(AppError::Signals)
 }
 
 fn init_log() {

@@ -5,6 +5,7 @@
 mod certificates;
 mod origins;
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,6 +28,8 @@ pub enum LoadError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("{path} is larger than {} MiB", FILE_MAX >> 20)]
     TooLarge { path: PathBuf },
+    #[error("{path} is no regular file")]
+    NoFile { path: PathBuf },
     #[error("{0}")]
     Config(Box<Diagnostics>),
     #[error("zone `{zone}`: {detail}")]
@@ -96,7 +99,7 @@ pub fn control_socket(path: &Path) -> Result<PathBuf, LoadError> {
         Ok(config) => return Ok(config.listen.socket),
         Err(error) => error,
     };
-    let Ok(table) = read(path)?.parse::<toml::Table>() else { return Err(error) };
+    let Ok(table) = read_any(path)?.parse::<toml::Table>() else { return Err(error) };
     let text = |value: Option<&toml::Value>| value.and_then(toml::Value::as_str).map(PathBuf::from);
     let socket = text(table.get("listen").and_then(|listen| listen.get("socket")));
     let in_state_dir =
@@ -137,7 +140,7 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
 }
 
 fn parse(path: &Path) -> Result<(String, Parsed), LoadError> {
-    let text = read(path)?;
+    let text = read_any(path)?;
     let mut parsed = tidegate_config::parse(&path.display().to_string(), &text)
         .map_err(|found| LoadError::Config(Box::new(found)))?;
     // Relative paths mean the same wherever a command is started.
@@ -152,12 +155,25 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new("."))
 }
 
+/// A file that the configuration names. A pipe could keep a reload waiting for ever, a device could fill the memory.
 fn read(path: &Path) -> Result<String, LoadError> {
     let failed = |source| LoadError::Read { path: path.to_owned(), source };
-    if std::fs::metadata(path).map_err(failed)?.len() > FILE_MAX {
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(LoadError::NoFile { path: path.to_owned() });
+    }
+    read_any(path)
+}
+
+/// The configuration itself may come from a pipe.
+fn read_any(path: &Path) -> Result<String, LoadError> {
+    let failed = |source| LoadError::Read { path: path.to_owned(), source };
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(failed)?;
+    file.take(FILE_MAX + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > FILE_MAX {
         return Err(LoadError::TooLarge { path: path.to_owned() });
     }
-    std::fs::read_to_string(path).map_err(failed)
+    Ok(text)
 }
 
 fn zone(folder: &Path, settings: &ZoneSettings) -> Result<Arc<Zone>, LoadError> {

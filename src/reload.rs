@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::access_log::AccessLog;
 use crate::app::AppError;
 use crate::app::listeners::{self, Listeners};
+use crate::certs::CertificateError;
 use crate::control::{Handle, NotTaken, Plan, Reload};
 use crate::load::{self, LoadError, Loaded};
 use crate::metrics::Metrics;
@@ -80,7 +81,9 @@ impl Failure {
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
-            Self::Load(LoadError::Read { .. }) => "read",
+            Self::Load(LoadError::Read { .. } | LoadError::Certificate(CertificateError::Read { .. })) => {
+                "read"
+            }
             Self::Load(_) => "config",
             Self::Listen { .. } => "listen",
             Self::NotTaken(NotTaken::Misfit(_)) => "misfit",
@@ -168,6 +171,7 @@ impl Reloader {
         match &outcome {
             Ok(report) => {
                 self.metrics.reloaded();
+                tracing::info!(by = &**by, generation = report.generation, "the configuration was reloaded");
                 for warning in &report.warnings {
                     tracing::warn!(line = warning.line, key = %warning.path, "{}", warning.message);
                 }
@@ -181,6 +185,7 @@ impl Reloader {
                     by = &**by,
                     "the configuration was not reloaded, the old one runs on: {failure}"
                 );
+                self.reopen_log().await;
             }
         }
         self.notify.reloaded().await;
@@ -227,18 +232,30 @@ impl Reloader {
         })
     }
 
+    /// Whoever has renamed the log asks for a new file with a reload. It gets one whatever the configuration is like:
+    /// renamed logs are compressed and removed.
+    async fn reopen_log(&self) {
+        let path = self.present.access_log.clone();
+        let opened = tokio::task::spawn_blocking(move || AccessLog::prepare(path.as_deref())).await;
+        match opened {
+            Ok(Ok(log)) => self.access_log.commit(log),
+            Ok(Err(error)) => tracing::error!("{error}; it goes on where it was"),
+            // It ended by itself, and the file that is open is as good.
+            Err(_) => {}
+        }
+    }
+
     fn taken(&self, error: AppError) -> Failure {
         let is_ours = match &error {
             AppError::Listen { at, source, .. } => {
-                let port = at.parse::<std::net::SocketAddr>().map(|address| address.port());
                 source.kind() == std::io::ErrorKind::AddrInUse
-                    && port.is_ok_and(|port| self.listeners.hold(port))
+                    && at.parse().is_ok_and(|address| self.listeners.hold(address))
             }
             _ => false,
         };
         let hint = if is_ours {
-            "; this daemon itself has that port: remove the listener that has it with one reload, and add the new one \
-             with the next"
+            "; this daemon itself has that address: remove the listener that has it with one reload, and add the new \
+             one with the next"
         } else {
             ""
         };

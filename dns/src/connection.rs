@@ -19,6 +19,8 @@ const READ_BYTES: usize = 4096;
 const GATHERED_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of the length in front of each message.
 const FRAME_BYTES: usize = 2;
+/// How long the end of a session may take to be said.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Why a connection ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,6 +41,14 @@ pub(crate) struct Connection<'h, S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     /// Reads, answers, writes, until either side has had enough.
     pub(crate) async fn converse(&mut self, shutdown: &mut watch::Receiver<bool>) -> End {
+        let end = self.exchange(shutdown).await;
+        // A session ends with close_notify, whoever ends it (RFC 8446 section 6.1): the client must be able to tell it from
+        // one that was cut.
+        let _ = timeout(GOODBYE, self.stream.shutdown()).await;
+        end
+    }
+
+    async fn exchange(&mut self, shutdown: &mut watch::Receiver<bool>) -> End {
         let mut input: Vec<u8> = Vec::new();
         let mut chunk = vec![0; READ_BYTES];
         let mut deadline = Instant::now() + self.limits.idle_timeout;
@@ -83,7 +93,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 return end;
             }
         }
-        let _ = timeout(self.limits.message_timeout, self.stream.shutdown()).await;
         End::ShutDown
     }
 

@@ -6,6 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
@@ -26,7 +27,7 @@ use crate::tls::TlsSource;
 /// Connections that wait in the kernel to be accepted.
 const BACKLOG: i32 = 1024;
 
-/// Bounds on connections. Clones share the counts, so give clones to all listeners of one kind.
+/// Bounds on connections. Clones share the counts and the deadline of handshakes, so give clones to all listeners of one kind.
 #[derive(Clone, Debug)]
 pub struct TcpLimits {
     connections: Arc<Semaphore>,
@@ -35,9 +36,10 @@ pub struct TcpLimits {
     pub idle_timeout: Duration,
     /// How long one question may take from its first byte to its last, and one write of answers.
     pub message_timeout: Duration,
-    /// How long a TLS handshake may take.
-    pub handshake_timeout: Duration,
+    handshake_timeout_ms: Arc<AtomicU64>,
 }
+
+const HANDSHAKE_TIMEOUT_MS: u64 = 10_000;
 
 impl TcpLimits {
     /// At most `connections_max` connections at a time over all clones; more are closed at once. TLS handshakes get 10 s.
@@ -47,7 +49,7 @@ impl TcpLimits {
             addresses: Arc::new(PerAddress::new(usize::MAX)),
             idle_timeout,
             message_timeout,
-            handshake_timeout: Duration::from_secs(10),
+            handshake_timeout_ms: Arc::new(HANDSHAKE_TIMEOUT_MS.into()),
         }
     }
 
@@ -56,6 +58,16 @@ impl TcpLimits {
     #[must_use]
     pub fn with_per_address_max(self, per_address_max: usize) -> Self {
         Self { addresses: Arc::new(PerAddress::new(per_address_max)), ..self }
+    }
+
+    /// Gives TLS handshakes that begin from now on this long, at the listeners of all clones.
+    pub fn set_handshake_timeout(&self, timeout: Duration) {
+        let ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        self.handshake_timeout_ms.store(ms, Ordering::Relaxed);
+    }
+
+    fn handshake_timeout(&self) -> Duration {
+        Duration::from_millis(self.handshake_timeout_ms.load(Ordering::Relaxed))
     }
 
     /// Room for one more connection.
@@ -201,7 +213,7 @@ async fn connection(
             let shaken = tokio::select! {
                 biased;
                 () = stopped(&mut shutdown) => return,
-                shaken = timeout(limits.handshake_timeout, acceptor.accept(stream)) => shaken,
+                shaken = timeout(limits.handshake_timeout(), acceptor.accept(stream)) => shaken,
             };
             match shaken {
                 Ok(Ok(stream)) => {

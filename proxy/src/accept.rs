@@ -38,6 +38,20 @@ const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(5);
 /// # Errors
 /// What the system says: address in use, not permitted, not local.
 pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = bound(addr)?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Whether [`bind`] could have the address, as far as that can be told without listening: nobody can connect meanwhile.
+///
+/// # Errors
+/// As [`bind`].
+pub fn try_bind(addr: SocketAddr) -> io::Result<()> {
+    bound(addr).map(drop)
+}
+
+fn bound(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     if addr.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -45,8 +59,7 @@ pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket)
 }
 
 /// Serves one listener until it is asked to drain or stop, and returns when its last connection has ended.

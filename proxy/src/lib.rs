@@ -48,7 +48,7 @@ use arc_swap::ArcSwap;
 
 use admission::Admission;
 
-pub use accept::{Phase, bind, serve};
+pub use accept::{Phase, bind, serve, try_bind};
 pub use address::{ClientAddress, Network};
 pub use budget::{BudgetPolicy, RetryBudget};
 pub use front::{Front, FrontTls, TlsVersion, front_tls};

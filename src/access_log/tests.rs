@@ -241,7 +241,7 @@ fn on_disk(path: &Path) -> (AccessLog, AccessLogMetrics, mpsc::Sender<Step>) {
     let (steps, room) = mpsc::channel();
     let disk = Disk { room, left: 0, file: std::fs::File::create(path).unwrap() };
     let metrics = metrics();
-    let opened = Opened { path: path.to_owned(), sink: Some(Box::new(disk)) };
+    let opened = Opened { path: path.to_owned(), sink: Some(Box::new(disk)), is_new: false };
     (AccessLog::start_with(Prepared(Some(opened)), metrics.clone()).unwrap(), metrics, steps)
 }
 

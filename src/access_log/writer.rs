@@ -49,8 +49,8 @@ impl Writer {
     pub(super) fn run(mut self) {
         loop {
             let turn = self.next_turn();
-            if let Some(Prepared(change)) = turn.change {
-                self.change(change);
+            if let Some(mut change) = turn.change {
+                self.change(change.0.take());
             }
             let outcome = self.write();
             self.note(outcome.err());
@@ -102,16 +102,18 @@ impl Writer {
         Turn { change: state.change.take(), must_stop: state.must_stop }
     }
 
-    /// Goes on with another file, after a last try to finish the line that is under way.
+    /// Goes on with another file, after a last try to finish the line that is under way; or with none, after a last try to
+    /// write all.
     fn change(&mut self, next: Option<Opened>) {
-        if self.is_within_line() {
+        if self.is_within_line() || next.is_none() {
             let _ = self.write();
             self.skip_line();
         }
-        self.target = next.map(|Opened { path, sink }| Target { path, sink });
-        if self.target.is_none() {
+        if next.is_none() && self.target.is_some() {
+            self.metrics.dropped_failing.inc_by(self.unwritten_lines());
             self.written = self.lines.len();
         }
+        self.target = next.map(|Opened { path, sink, .. }| Target { path, sink });
     }
 
     /// Writes all there is.

@@ -16,6 +16,7 @@ use tidegate_health::fleet::Fleet;
 use tidegate_health::id::{GroupId, Name};
 use tidegate_health::order::{Order, Rule, Verb};
 use tidegate_health::time::Wall;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::listen::Peer;
@@ -178,15 +179,19 @@ async fn order(
 
 /// Takes the files as they are now. Ends when every reader sees them, or none of them.
 async fn reload_now(State(admin): State<Admin>, ConnectInfo(peer): ConnectInfo<Peer>) -> Answer<ReloadReply> {
+    let later =
+        |label, message| problem(StatusCode::SERVICE_UNAVAILABLE, label, message, Some("ask again".into()));
     if admin.readiness.stage() == Stage::Starting {
-        let message = "the daemon is starting: its first round of probes is not complete".into();
-        return Err(problem(StatusCode::SERVICE_UNAVAILABLE, "starting", message, Some("ask again".into())));
+        return Err(later(
+            "starting",
+            "the daemon is starting: its first round of probes is not complete".into(),
+        ));
     }
     let (answer, outcome) = oneshot::channel();
     let request = reload::Request { by: peer.account, answer };
-    admin.reloads.try_send(request).map_err(|_| {
-        let message = format!("{} reloads wait already", reload::QUEUE_MAX);
-        problem(StatusCode::SERVICE_UNAVAILABLE, "busy", message, Some("ask again".into()))
+    admin.reloads.try_send(request).map_err(|error| match error {
+        TrySendError::Full(_) => later("busy", format!("{} reloads wait already", reload::QUEUE_MAX)),
+        TrySendError::Closed(_) => stopping(),
     })?;
     match outcome.await.map_err(|_| stopping())? {
         Ok(report) => Ok(Json(report.into())),

@@ -1,18 +1,17 @@
 //! The listeners: each one opens, stays and leaves by itself, so that a reload touches none but those that change.
 
+mod tls;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use rustls::version::TLS13;
-use rustls::{ALL_VERSIONS, ServerConfig, SupportedProtocolVersion};
-use tidegate_config::{Config, TlsVersion};
+use tidegate_config::Config;
 use tidegate_dns::Handler;
 use tidegate_dns::tcp::TcpLimits;
-use tidegate_proxy::{ClientAddress, Front, FrontTls, Limits, Network, Phase, Shared};
+use tidegate_proxy::{ClientAddress, Front, Limits, Network, Phase, Shared};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -20,9 +19,9 @@ use tokio::time::Instant;
 
 use super::AppError;
 use crate::admin::{self, Admin};
-use crate::certs::Resolver;
 use crate::traffic::Traffic;
 use crate::world::Worlds;
+use tls::Tls;
 
 /// The port of a listener that is just leaving may be taken for this much longer.
 const LEAVING: Duration = Duration::from_secs(2);
@@ -40,6 +39,19 @@ pub(crate) enum Kind {
     Dot,
 }
 
+impl Kind {
+    /// What of it is bound over TCP, by its key in the configuration.
+    fn what(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Dns => "dns (TCP)",
+            Self::Dot => "dot",
+        }
+    }
+}
+
 const HTTP: [Kind; 2] = [Kind::Http, Kind::Https];
 const DNS: [Kind; 2] = [Kind::Dns, Kind::Dot];
 
@@ -50,6 +62,8 @@ pub(crate) type Door = (Kind, SocketAddr);
 pub(crate) struct Listeners {
     shared: Arc<Shared>,
     handler: Arc<Handler>,
+    /// Over all listeners of plain DNS.
+    dns_limits: TcpLimits,
     tls: Tls,
     admin: Admin,
     open: BTreeMap<Door, Open>,
@@ -83,13 +97,17 @@ pub(crate) fn doors(config: &Config) -> BTreeSet<Door> {
     http.chain(dns).chain(listen.admin.map(|address| (Kind::Admin, address))).collect()
 }
 
-/// Binds every address for traffic and lets go of it again: one that is taken is an error before anything is decided,
-/// not after. Nothing is listened on before the first round, so this is as early as it can be told.
+/// Looks whether every address for traffic can be had: one that is taken is an error before anything is decided, not
+/// after. Nothing is listened on before the first round, so this is as early as it can be told.
 pub(super) fn try_all(config: &Config) -> Result<(), AppError> {
-    doors(config)
-        .into_iter()
-        .filter(|(kind, _)| *kind != Kind::Admin)
-        .try_for_each(|door| bind(door).map(drop))
+    let traffic = doors(config).into_iter().filter(|(kind, _)| *kind != Kind::Admin);
+    for (kind, address) in traffic {
+        if kind == Kind::Dns {
+            bind_udp(address)?;
+        }
+        tidegate_proxy::try_bind(address).map_err(refused(kind.what(), address))?;
+    }
+    Ok(())
 }
 
 impl Listeners {
@@ -103,8 +121,15 @@ impl Listeners {
         let shared =
             Shared::new(worlds.proxy(), traffic.clone(), traffic.clone(), limits(config), addresses(config));
         let handler = Arc::new(Handler::new(worlds.dns(), traffic.clone()));
-        let tls = Tls::new(config, worlds)?;
-        Ok(Self { shared, handler, tls, admin, open: BTreeMap::new(), leaving: Vec::new() })
+        Ok(Self {
+            shared,
+            handler,
+            dns_limits: TcpLimits::default(),
+            tls: Tls::new(config, worlds)?,
+            admin,
+            open: BTreeMap::new(),
+            leaving: Vec::new(),
+        })
     }
 
     /// Binds what of `wanted` is not open: all of it, or nothing.
@@ -139,7 +164,7 @@ impl Listeners {
                 }
                 Socket::Tcp(listener) if door.0 == Kind::Dot => {
                     let (handler, tls) = (self.handler.clone(), self.tls.for_dns());
-                    let limits = self.tls.dns_limits();
+                    let limits = self.tls.dns_limits.clone();
                     vec![tokio::spawn(tidegate_dns::tcp::serve_tls(listener, handler, tls, limits, stopped))]
                 }
                 Socket::Tcp(listener) => {
@@ -147,7 +172,7 @@ impl Listeners {
                     vec![tokio::spawn(tidegate_proxy::serve(listener, front, self.shared.clone(), phases))]
                 }
                 Socket::Both(udp, tcp) => {
-                    let (handler, limits) = (self.handler.clone(), TcpLimits::default());
+                    let (handler, limits) = (self.handler.clone(), self.dns_limits.clone());
                     vec![
                         tokio::spawn(tidegate_dns::udp::serve(
                             Arc::new(udp),
@@ -181,9 +206,15 @@ impl Listeners {
         }
     }
 
-    /// Whether one of the listeners has this port: then it is the daemon itself that is in the way.
-    pub(crate) fn hold(&self, port: u16) -> bool {
-        self.open.keys().any(|(_, address)| address.port() == port)
+    /// Whether one of the listeners stands in the way of another at this address: it is there, or one of the two is at
+    /// every address of the machine.
+    pub(crate) fn hold(&self, address: SocketAddr) -> bool {
+        self.open.keys().any(|(_, own)| {
+            own.port() == address.port()
+                && (own.ip() == address.ip()
+                    || own.is_ipv4() == address.is_ipv4()
+                        && (own.ip().is_unspecified() || address.ip().is_unspecified()))
+        })
     }
 
     /// Takes no new work and lets the old finish, for at most `deadline`. DNS answers until HTTP is done: whoever
@@ -237,100 +268,25 @@ impl Drop for Open {
 }
 
 fn bind((kind, address): Door) -> Result<Socket, AppError> {
-    let failed =
-        |what: &'static str| move |source| AppError::Listen { what, at: address.to_string(), source };
-    Ok(match kind {
-        Kind::Admin => Socket::Tcp(admin::bind_tcp(address).map_err(failed("admin"))?),
-        Kind::Http => Socket::Tcp(tidegate_proxy::bind(address).map_err(failed("http"))?),
-        Kind::Https => Socket::Tcp(tidegate_proxy::bind(address).map_err(failed("https"))?),
-        Kind::Dot => Socket::Tcp(tidegate_dns::tcp::bind(address).map_err(failed("dot"))?),
-        Kind::Dns => Socket::Both(
-            tidegate_dns::udp::bind(address, false).map_err(failed("dns (UDP)"))?,
-            tidegate_dns::tcp::bind(address).map_err(failed("dns (TCP)"))?,
-        ),
+    let udp = (kind == Kind::Dns).then(|| bind_udp(address)).transpose()?;
+    let tcp = match kind {
+        Kind::Admin => admin::bind_tcp(address),
+        Kind::Http | Kind::Https => tidegate_proxy::bind(address),
+        Kind::Dns | Kind::Dot => tidegate_dns::tcp::bind(address),
+    };
+    let tcp = tcp.map_err(refused(kind.what(), address))?;
+    Ok(match udp {
+        Some(udp) => Socket::Both(udp, tcp),
+        None => Socket::Tcp(tcp),
     })
 }
 
-/// How TLS is spoken, with the certificates of the current World.
-struct Tls {
-    resolver: Arc<Resolver>,
-    version_min: TlsVersion,
-    http2: bool,
-    /// HTTPS.
-    front: Front,
-    /// DNS over TLS.
-    dns: Arc<ArcSwap<ServerConfig>>,
-    /// Counted apart from those of plain TCP: whoever opens many sessions takes no place of those that come for long
-    /// answers.
-    dns_limits: TcpLimits,
+fn bind_udp(address: SocketAddr) -> Result<UdpSocket, AppError> {
+    tidegate_dns::udp::bind(address, false).map_err(refused("dns (UDP)", address))
 }
 
-impl Tls {
-    fn new(config: &Config, worlds: &Worlds) -> Result<Self, AppError> {
-        let (version_min, http2) = (config.listen.tls_version_min, config.listen.http2);
-        let resolver = Resolver::new(worlds.clone());
-        let mut dns_limits = TcpLimits::default();
-        dns_limits.handshake_timeout = config.limits.handshake_timeout;
-        Ok(Self {
-            front: Front::tls(front_tls(&resolver, version_min, http2)?),
-            dns: Arc::new(ArcSwap::new(dns_tls(&resolver, version_min)?)),
-            dns_limits,
-            resolver,
-            version_min,
-            http2,
-        })
-    }
-
-    fn for_dns(&self) -> tidegate_dns::TlsSource {
-        let dns = self.dns.clone();
-        Arc::new(move || dns.load_full())
-    }
-
-    fn dns_limits(&self) -> TcpLimits {
-        self.dns_limits.clone()
-    }
-
-    /// Leaves what is as before alone, so that clients can resume their sessions. Listeners that are open keep their
-    /// handshake deadline for DNS.
-    fn reconfigure(&mut self, config: &Config) {
-        self.dns_limits.handshake_timeout = config.limits.handshake_timeout;
-        let (version_min, http2) = (config.listen.tls_version_min, config.listen.http2);
-        if (version_min, http2) == (self.version_min, self.http2) {
-            return;
-        }
-        match (front_tls(&self.resolver, version_min, http2), dns_tls(&self.resolver, version_min)) {
-            (Ok(front), Ok(dns)) => {
-                self.front.set_tls(front);
-                self.dns.store(dns);
-                (self.version_min, self.http2) = (version_min, http2);
-            }
-            // Only a system without random numbers leads here.
-            (front, dns) => {
-                let error = front.err().map(AppError::from).or(dns.err().map(AppError::from));
-                tracing::error!(error = error.map(tracing::field::display), "TLS goes on as before");
-            }
-        }
-    }
-}
-
-fn front_tls(
-    resolver: &Arc<Resolver>,
-    version_min: TlsVersion,
-    http2: bool,
-) -> Result<Arc<ServerConfig>, tidegate_proxy::TlsError> {
-    let version_min = match version_min {
-        TlsVersion::V1_2 => tidegate_proxy::TlsVersion::Tls12,
-        TlsVersion::V1_3 => tidegate_proxy::TlsVersion::Tls13,
-    };
-    tidegate_proxy::front_tls(resolver.clone(), FrontTls { version_min, http2 })
-}
-
-fn dns_tls(resolver: &Arc<Resolver>, version_min: TlsVersion) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let versions: &[&'static SupportedProtocolVersion] = match version_min {
-        TlsVersion::V1_2 => ALL_VERSIONS,
-        TlsVersion::V1_3 => &[&TLS13],
-    };
-    tidegate_dns::tls_config(resolver.clone(), versions)
+fn refused(what: &'static str, address: SocketAddr) -> impl FnOnce(io::Error) -> AppError {
+    move |source| AppError::Listen { what, at: address.to_string(), source }
 }
 
 fn limits(config: &Config) -> Limits {

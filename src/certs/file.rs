@@ -87,7 +87,12 @@ pub(super) fn read(source: &CertificateSource) -> Result<(Pair, Vec<Note>), Cert
 
 fn bytes(path: &Path) -> Result<Vec<u8>, CertificateError> {
     let failed = |source| CertificateError::Read { path: path.to_owned(), source };
-    if std::fs::metadata(path).map_err(failed)?.len() > FILE_BYTES_MAX {
+    let metadata = std::fs::metadata(path).map_err(failed)?;
+    // A pipe could keep a reload waiting for ever, a device could fill the memory.
+    if !metadata.is_file() {
+        return Err(unusable(path, "is no regular file"));
+    }
+    if metadata.len() > FILE_BYTES_MAX {
         return Err(unusable(path, format!("is larger than {} KiB", FILE_BYTES_MAX >> 10)));
     }
     std::fs::read(path).map_err(failed)

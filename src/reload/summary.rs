@@ -70,6 +70,12 @@ impl Summary {
         parts.add("settings", "access_log", &format!("{:?}", config.access_log));
         parts.add("settings", "limits", &format!("{:?}", config.limits));
         parts.add("settings", "client_address", &format!("{:?}", config.client_address));
+        let node_site = config.node.site.map(|site| &fleet.site(site).name);
+        parts.add("settings", "node.site", &format!("{node_site:?}"));
+        parts.add("settings", "capabilities", &format!("{:?}", config.capabilities));
+        parts.add("settings", "first_start", &format!("{:?}", fleet.first_start));
+        parts.add("settings", "startup_deadline", &format!("{:?}", config.startup_deadline));
+        parts.add("settings", "drain_deadline", &format!("{:?}", config.drain_deadline));
         parts
     }
 

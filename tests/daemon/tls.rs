@@ -19,16 +19,16 @@ use crate::client::{exchange, request};
 use crate::scene::{HOST, PATIENCE, Scene, Script, free_address, text};
 
 /// A scene with listeners for TLS and a CA of its own.
-struct Secured {
-    scene: Scene,
+pub(crate) struct Secured {
+    pub(crate) scene: Scene,
     ca: CertifiedIssuer<'static, KeyPair>,
-    https: SocketAddr,
-    dot: SocketAddr,
+    pub(crate) https: SocketAddr,
+    pub(crate) dot: SocketAddr,
 }
 
 impl Secured {
     /// Certificates by file name, with their names, in this order.
-    async fn set(certificates: &[(&str, &[&str])]) -> Self {
+    pub(crate) async fn set(certificates: &[(&str, &[&str])]) -> Self {
         let mut authority = CertificateParams::new(Vec::new()).expect("no names");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("random numbers");
@@ -52,7 +52,7 @@ impl Secured {
     }
 
     /// Writes a new certificate for these names, and its key.
-    fn issue(&self, file: &str, names: &[&str]) -> CertificateDer<'static> {
+    pub(crate) fn issue(&self, file: &str, names: &[&str]) -> CertificateDer<'static> {
         let key = KeyPair::generate().expect("random numbers");
         let names: Vec<_> = names.iter().map(ToString::to_string).collect();
         let params = CertificateParams::new(names).expect("names");
@@ -62,7 +62,7 @@ impl Secured {
         certificate.der().clone()
     }
 
-    fn connector(&self, alpn: &[u8]) -> TlsConnector {
+    pub(crate) fn connector(&self, alpn: &[u8]) -> TlsConnector {
         let mut roots = RootCertStore::empty();
         roots.add(self.ca.der().clone()).expect("a CA");
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
@@ -74,18 +74,27 @@ impl Secured {
     }
 
     /// A session with a certificate that is verified for `name`.
-    async fn shake(&self, at: SocketAddr, name: &str, alpn: &[u8]) -> io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn shake(
+        &self,
+        at: SocketAddr,
+        name: &str,
+        alpn: &[u8],
+    ) -> io::Result<TlsStream<TcpStream>> {
         shake(&self.connector(alpn), at, name).await
     }
 }
 
-async fn shake(connector: &TlsConnector, at: SocketAddr, name: &str) -> io::Result<TlsStream<TcpStream>> {
+pub(crate) async fn shake(
+    connector: &TlsConnector,
+    at: SocketAddr,
+    name: &str,
+) -> io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(at).await?;
     let name = ServerName::try_from(name.to_owned()).expect("a name");
     connector.connect(name, stream).await
 }
 
-fn shown(session: &TlsStream<TcpStream>) -> CertificateDer<'static> {
+pub(crate) fn shown(session: &TlsStream<TcpStream>) -> CertificateDer<'static> {
     session.get_ref().1.peer_certificates().expect("a certificate was shown")[0].clone().into_owned()
 }
 
@@ -98,7 +107,7 @@ async fn visit(mut session: TlsStream<TcpStream>) -> io::Result<String> {
 }
 
 /// The answer to one question on a session of DNS over TLS.
-async fn resolve(session: &mut TlsStream<TcpStream>) -> io::Result<Vec<u8>> {
+pub(crate) async fn resolve(session: &mut TlsStream<TcpStream>) -> io::Result<Vec<u8>> {
     let question = b"\0\x2a\x01\0\0\x01\0\0\0\0\0\0\x03www\x05scene\x04test\0\0\x01\0\x01";
     session.write_all(&(question.len() as u16).to_be_bytes()).await?;
     session.write_all(question).await?;
