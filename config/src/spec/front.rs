@@ -64,17 +64,19 @@ spec! {
 spec! {
     /// Bounds on what clients may ask of this edge.
     struct LimitsSpec in "limits" {
-        /// Client connections in total. Default 10000, 1 to 1000000.
+        /// HTTP and HTTPS connections in total; those of DNS have [bounds of their own](security.md#bounds).
+        /// Default 10000, 1 to 1000000.
         optional connections_max: u64 = |field| field.integer(1..=1_000_000),
-        /// Client connections of one IPv4 address or one IPv6 /64; those of `forwarded_for_from` are not counted.
+        /// HTTP and HTTPS connections of one IPv4 address or one IPv6 /64; those of `forwarded_for_from` are not counted.
         /// Default none, 1 to 1000000.
         optional connections_per_address_max: u64 = |field| field.integer(1..=1_000_000),
         /// Requests on one connection, after which it is closed. Default 10000, 1 to 1000000000.
         optional requests_per_connection_max: u64 = |field| field.integer(1..=1_000_000_000),
-        /// A TLS handshake as a whole. Default `"10s"`, `"10ms"` to `"10m"`.
+        /// A TLS handshake as a whole, with a PROXY header before it. DNS over TLS keeps what it had when its listener
+        /// opened. Default `"10s"`, `"10ms"` to `"10m"`.
         optional handshake_timeout: Duration = |field| field.duration(ms(10)..=10 * MINUTE),
-        /// From a request's first byte to the end of its header, whatever trickles meanwhile; a PROXY header has as
-        /// long. Default `"10s"`, `"10ms"` to `"10m"`.
+        /// From a request's first byte to the end of its header, whatever trickles meanwhile; a new connection's first
+        /// byte, and a PROXY header without TLS, have as long. Default `"10s"`, `"10ms"` to `"10m"`.
         optional header_timeout: Duration = |field| field.duration(ms(10)..=10 * MINUTE),
         /// Bytes of a request's header. Default 65536, 1024 to 1048576.
         optional header_bytes_max: u64 = |field| field.integer(1024..=1 << 20),
@@ -82,14 +84,14 @@ spec! {
         optional headers_max: u64 = |field| field.integer(1..=256),
         /// Bytes of a request's body. Default none, up to 1 TiB.
         optional body_bytes_max: u64 = |field| field.integer(0..=1 << 40),
-        /// How long to wait for a request's body as a whole, beside what its bytes are worth by `body_rate_min`; time in
-        /// which the origin takes nothing does not count. Default `"30s"`, `"10ms"` to `"1d"`.
+        /// How long to wait for a request's body as a whole, until an answer begins, beside what its bytes are worth by
+        /// `body_rate_min`; time in which the origin takes nothing does not count. Default `"30s"`, `"10ms"` to `"1d"`.
         optional body_timeout: Duration = |field| field.duration(ms(10)..=DAY),
         /// Bytes that prolong `body_timeout` by a second each time they have come. Default 500, 1 to 1000000000.
         optional body_rate_min: u64 = |field| field.integer(1..=1_000_000_000),
         /// Silence of a client within a body. Default `"60s"`, `"10ms"` to `"1d"`.
         optional body_idle_timeout: Duration = |field| field.duration(ms(10)..=DAY),
-        /// How long a client may take none of an answer. Default `"60s"`, `"10ms"` to `"1d"`.
+        /// How long a client may take for each piece of an answer, of at most 64 KiB. Default `"60s"`, `"10ms"` to `"1d"`.
         optional write_timeout: Duration = |field| field.duration(ms(10)..=DAY),
         /// A kept-alive connection without a request. Default `"75s"`, `"10ms"` to `"1d"`.
         optional idle_timeout: Duration = |field| field.duration(ms(10)..=DAY),

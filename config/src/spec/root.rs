@@ -41,8 +41,8 @@ spec! {
         optional client_address: ClientAddressSpec = ClientAddressSpec::read,
         /// Bounds on what clients may ask.
         optional limits: LimitsSpec = LimitsSpec::read,
-        /// File of the access log, one JSON object per line; a relative path starts at the configuration file's
-        /// folder. Default none.
+        /// File of the [access log](access-log.md), one JSON object per line; a relative path starts at the configuration
+        /// file's folder. Default none.
         optional access_log: PathBuf = path,
         /// Places that can serve.
         optional site: Named<SiteSpec> = |field| field.named(SiteSpec::read),
