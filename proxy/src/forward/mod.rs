@@ -10,9 +10,11 @@
 mod attempt;
 mod course;
 mod downstream;
+mod fault;
 mod headers;
 mod https;
 mod relay;
+mod upload;
 mod upstream;
 
 use std::sync::Arc;
@@ -36,13 +38,14 @@ use crate::target::Target;
 use crate::view::{ServiceView, SiteView, View};
 use crate::{Settings, Shared, tunnel};
 
-pub(crate) use attempt::{Failed, Fault, Upload};
 pub(crate) use course::{Course, Step};
 pub(crate) use downstream::Downstream;
 use downstream::Piece;
+pub(crate) use fault::{Failed, Fault};
 pub(crate) use headers::{RequestId, for_origin};
 use relay::bounded;
 pub(crate) use relay::run as relay;
+pub(crate) use upload::Upload;
 pub(crate) use upstream::Upstream;
 
 /// What the connection knows about a request.

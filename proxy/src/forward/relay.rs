@@ -10,10 +10,9 @@ use http::header::CONTENT_LENGTH;
 use pingora_core::{Error, ErrorType, Result};
 use tokio::time::timeout;
 
-use super::attempt::Upload;
 use super::downstream::Downstream;
 use super::upstream::{Read, Upstream};
-use super::{Course, Outcome, Request, Step, drain_soon, headers};
+use super::{Course, Outcome, Request, Step, Upload, drain_soon, headers};
 use crate::clock::now_ms;
 use crate::limits::Limits;
 use crate::observe::{Signal, SignalKind};
