@@ -241,9 +241,13 @@ pub(crate) fn is_token(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
 }
 
+/// Options of a connection (RFC 9110, section 7.6.1): each names a field that is looked for.
+const OPTIONS_MAX: usize = 64;
+
 /// The fields that decide about framing, routing and upgrades.
 #[derive(Default)]
 struct Seen<'a> {
+    options: usize,
     host: Option<&'a [u8]>,
     length: Option<u64>,
     coding: Option<&'a [u8]>,
@@ -271,8 +275,13 @@ impl<'a> Seen<'a> {
             self.upgrade = true;
             self.another_http |= value.split(|&b| b == b',').any(is_another_http);
         } else if name.eq_ignore_ascii_case(b"connection") {
-            self.connection_upgrade |=
-                value.split(|&b| b == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"));
+            for option in value.split(|&b| b == b',') {
+                self.options += 1;
+                self.connection_upgrade |= option.trim_ascii().eq_ignore_ascii_case(b"upgrade");
+            }
+            if self.options > OPTIONS_MAX {
+                return Err(Refusal::HEAD_TOO_LARGE);
+            }
         } else if name.eq_ignore_ascii_case(b"expect") && !value.eq_ignore_ascii_case(b"100-continue") {
             return Err(Refusal::EXPECTATION);
         }

@@ -13,6 +13,9 @@ use crate::limits::ServiceSettings;
 use crate::observe::SignalKind;
 use crate::target::Target;
 
+/// Bytes of a name (RFC 1035, section 3.1, without the root's dot).
+const NAME_MAX: usize = 253;
+
 /// Whether a request may try a site other than the active one before the group has switched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Spill {
@@ -140,6 +143,10 @@ impl View {
     #[must_use]
     pub fn service(&self, host: &str) -> Option<&Arc<ServiceView>> {
         let host = normal_host(host);
+        // Looking for every suffix of whatever fits into a head would take a second.
+        if host.len() > NAME_MAX {
+            return self.any.as_ref();
+        }
         if let Some(service) = self.exact.get(host.as_ref()) {
             return Some(service);
         }
@@ -222,6 +229,17 @@ mod tests {
         assert_eq!(name("[::1]:80").as_deref(), Some("a"));
         assert_eq!(name("anything").as_deref(), Some("rest"));
         assert_eq!(name("").as_deref(), Some("rest"));
+    }
+
+    #[test]
+    fn a_name_longer_than_names_can_be_is_not_looked_for() {
+        let view = View::build(1, vec![service("wild", &["*.test"]), service("rest", &["*"])]);
+        for (len, expected) in [(253, "wild"), (254, "rest"), (60_000, "rest")] {
+            let mut host = "a.".repeat((len - 4) / 2) + "test";
+            host.insert_str(0, &"b".repeat(len - host.len()));
+            assert_eq!(host.len(), len);
+            assert_eq!(&*view.service(&host).expect("the catch-all").name, expected, "{len}");
+        }
     }
 
     fn site(count: u32) -> SiteView {

@@ -53,6 +53,17 @@ fn framing_is_read_in_one_way_only() {
 }
 
 #[test]
+fn options_of_a_connection_are_bounded_over_all_its_fields() {
+    let lines = |first: usize, second: usize| {
+        let list = |count| vec!["x"; count].join(",");
+        format!("Connection: {}\r\nConnection: {}\r\n", list(first), list(second))
+    };
+    assert!(get(&lines(63, 1)).is_ok());
+    assert_eq!(get(&lines(63, 2)), Err(431));
+    assert_eq!(get(&lines(1, 64)), Err(431));
+}
+
+#[test]
 fn request_lines_are_read_in_one_way_only() {
     for (line, expected) in [
         ("GET / HTTP/1.1", Ok(())),

@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
-use http::Request;
+use http::{Method, Request};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, timeout};
 
@@ -207,9 +207,10 @@ async fn answer(
 ) {
     let settings = shared.settings();
     let (parts, body) = request.into_parts();
+    let bodiless = parts.method == Method::HEAD;
     let (head, facts) = match head::check(parts, body.is_end_stream(), settings.limits.header_count_max) {
         Ok(judged) => judged,
-        Err(refusal) => return refuse(shared, peer, refusal, respond),
+        Err(refusal) => return refuse(shared, peer, refusal, bodiless, respond),
     };
     let patience = Patience { read: settings.limits.body_idle, write: settings.limits.write_stall };
     let caller = Caller::of(peer, &head.headers, &settings.addresses);
@@ -222,13 +223,16 @@ async fn answer(
 }
 
 /// Answers a request that is none. What else belongs to it is not read.
-fn refuse(shared: &Shared, peer: Peer, refusal: Refusal, mut respond: SendResponse<Bytes>) {
+fn refuse(shared: &Shared, peer: Peer, refusal: Refusal, bodiless: bool, mut respond: SendResponse<Bytes>) {
     tracing::debug!(status = refusal.status, reason = refusal.reason, "request refused");
     forward::note_refused(shared, peer, "HTTP/2.0", refusal);
     let page = refusal.body();
     let Ok(head) = refusal.head(page.len()) else { return };
     // A client that has gone needs no answer.
-    if let Ok(mut sending) = respond.send_response(http::Response::from_parts((*head).into(), ()), false) {
+    let head = http::Response::from_parts((*head).into(), ());
+    if let Ok(mut sending) = respond.send_response(head, bodiless)
+        && !bodiless
+    {
         let _ = sending.send_data(page.into(), true);
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Some frames cost the sender nothing and lead nowhere: PING and SETTINGS want answers, a stream that is reset at once
 //! has been set up for nothing (CVE-2023-44487), empty CONTINUATIONs and WINDOW_UPDATEs have to be looked at. A client
-//! has a credit for them, which requests and transferred bytes raise. When it is used up, no more is read; the owner of
-//! the connection sees that and says goodbye (ENHANCE_YOUR_CALM). The meter also sees when a block of header fields
+//! has a credit for them, which requests, transferred bytes and time raise. When it is used up, no more is read; the
+//! owner of the connection sees that and says goodbye (ENHANCE_YOUR_CALM). The meter also sees when a block of header fields
 //! has begun that does not end: nothing else can happen on the connection meanwhile.
 
 use std::io::{self, IoSlice};
@@ -23,8 +23,11 @@ const CREDIT_MAX: i64 = 10_000;
 /// What a request, and a KiB either way, is worth.
 const CREDIT_REQUEST: i64 = 8;
 const CREDIT_KIB: i64 = 4;
+/// What a second is worth, up to `CREDIT_MIN`: a connection that asks now and then whether we are there, or that is told
+/// little at a time, may live for days.
+const CREDIT_SECOND: i64 = 10;
 
-/// Streams a client may give up without further ado; beyond, half of its requests.
+/// Streams a client may give up without further ado; beyond, half of its requests. Each second forgives one.
 const RESETS_MIN: u64 = 100;
 
 /// RFC 9113, section 3.4.
@@ -69,10 +72,12 @@ struct Ledger {
     in_block: bool,
     /// Bytes not yet credited, as less than a KiB.
     moved: usize,
+    /// Up to when time has been credited.
+    seen_ms: u64,
 }
 
 impl Ledger {
-    fn new() -> Self {
+    fn new(now_ms: u64) -> Self {
         Self {
             skip: PREFACE,
             head: [0; FRAME_HEAD],
@@ -82,6 +87,18 @@ impl Ledger {
             resets: 0,
             in_block: false,
             moved: 0,
+            seen_ms: now_ms,
+        }
+    }
+
+    /// Credits the time that has passed.
+    fn wait(&mut self, now_ms: u64) {
+        let seconds = now_ms.saturating_sub(self.seen_ms) / 1000;
+        if seconds > 0 {
+            self.seen_ms += seconds * 1000;
+            self.resets = self.resets.saturating_sub(seconds);
+            let worth = i64::try_from(seconds).unwrap_or(CREDIT_MIN).saturating_mul(CREDIT_SECOND);
+            self.credit = self.credit.max(self.credit.saturating_add(worth).min(CREDIT_MIN));
         }
     }
 
@@ -153,11 +170,12 @@ pub(super) struct Metered {
 impl Metered {
     pub(super) fn new(wire: Box<Wire>) -> (Self, Arc<Gauge>) {
         let gauge = Arc::<Gauge>::default();
-        (Self { wire, ledger: Ledger::new(), gauge: Arc::clone(&gauge) }, gauge)
+        (Self { wire, ledger: Ledger::new(now_ms()), gauge: Arc::clone(&gauge) }, gauge)
     }
 
     fn note(&mut self, received: &[u8]) {
         let was_in_block = self.ledger.in_block;
+        self.ledger.wait(now_ms());
         if !self.ledger.take(received) {
             self.gauge.flooded.store(true, Ordering::Relaxed);
         }

@@ -61,6 +61,9 @@ async fn pages_of_our_own_and_answers_without_a_body_end_their_streams() {
         assert_eq!(answer.headers["x-tidegate-reason"], "unknown-host");
         assert_eq!(answer.body.is_empty(), method == "HEAD");
     }
+    let refused = Request::head("https://app.test/").header("expect", "a-miracle").body(()).unwrap();
+    let answer = client.ask(refused, None).await.unwrap();
+    assert_eq!((answer.status, answer.body.len()), (417, 0));
     let connect = Request::builder().method("CONNECT").uri("app.test:443").body(()).unwrap();
     assert_eq!(client.ask(connect, None).await.unwrap().status, 405);
 }

@@ -12,7 +12,7 @@ fn frame(kind: u8, flags: u8, len: usize) -> Vec<u8> {
 }
 
 fn begun() -> Ledger {
-    let mut ledger = Ledger::new();
+    let mut ledger = Ledger::new(1);
     assert!(ledger.take(&[b'P'; PREFACE]));
     ledger
 }
@@ -51,6 +51,25 @@ fn a_client_that_only_resets_is_cut_and_one_that_also_waits_is_not() {
     for _ in 0..5_000 {
         assert!(ledger.take(&pair) && ledger.take(&frame(HEADERS, END_HEADERS, 20)));
     }
+}
+
+#[test]
+fn what_comes_slowly_may_come_for_days() {
+    let mut ledger = begun();
+    let pair = [frame(HEADERS, END_HEADERS | END_STREAM, 20), frame(RST_STREAM, 0, 4)].concat();
+    for second in 1..200_000 {
+        ledger.wait(1 + second * 1000);
+        assert!((0..10).all(|_| ledger.take(&frame(PING, 0, 8))), "in second {second}");
+        assert!(ledger.take(&pair), "in second {second}");
+    }
+    let taken = (0..5_000).take_while(|_| ledger.take(&frame(PING, 0, 8))).count();
+    assert!((900..=1_000).contains(&taken), "time saves nothing up: {taken}");
+    let mut ledger = begun();
+    let cut = (1..1_000).find(|second| {
+        ledger.wait(1 + second * 1000);
+        !(0..12).all(|_| ledger.take(&frame(PING, 0, 8)))
+    });
+    assert_eq!(cut, Some(496), "two a second too many");
 }
 
 #[test]
