@@ -72,8 +72,7 @@ spec! {
         optional connections_per_address_max: u64 = |field| field.integer(1..=1_000_000),
         /// Requests on one connection, after which it is closed. Default 10000, 1 to 1000000000.
         optional requests_per_connection_max: u64 = |field| field.integer(1..=1_000_000_000),
-        /// A TLS handshake as a whole, with a PROXY header before it. DNS over TLS keeps what it had when its listener
-        /// opened. Default `"10s"`, `"10ms"` to `"10m"`.
+        /// A TLS handshake as a whole, with a PROXY header before it. Default `"10s"`, `"10ms"` to `"10m"`.
         optional handshake_timeout: Duration = |field| field.duration(ms(10)..=10 * MINUTE),
         /// From a request's first byte to the end of its header, whatever trickles meanwhile; a new connection's first
         /// byte, and a PROXY header without TLS, have as long. Default `"10s"`, `"10ms"` to `"10m"`.
