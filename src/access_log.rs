@@ -140,7 +140,8 @@ impl AccessLog {
     /// The file cannot be opened or made.
     pub fn prepare(path: Option<&Path>) -> Result<Prepared, AccessLogError> {
         let open = |path: &Path| {
-            let (is_new, path) = (!path.exists(), path.to_owned());
+            // A link is there, whatever it leads to: it does not go again.
+            let (is_new, path) = (path.symlink_metadata().is_err(), path.to_owned());
             match file::open(&path) {
                 Ok(sink) => Ok(Opened { path, sink: Some(sink), is_new }),
                 Err(error) if file::waits_for_reader(&error) => Ok(Opened { path, sink: None, is_new }),

@@ -109,7 +109,7 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Accepts and answers until `shutdown` becomes true or its sender is gone; then answers what has been read on each
-/// connection, closes all and returns. That takes at most one `message_timeout`.
+/// connection, closes all and returns. That takes at most one `message_timeout` and a second.
 pub async fn serve(
     listener: TcpListener,
     handler: Arc<Handler>,

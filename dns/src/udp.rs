@@ -50,7 +50,11 @@ pub async fn serve(socket: Arc<UdpSocket>, handler: Arc<Handler>, mut shutdown: 
     loop {
         let ready = tokio::select! {
             biased;
-            () = stopped(&mut shutdown) => return,
+            () = stopped(&mut shutdown) => {
+                // What came before the end is answered, as far as it goes.
+                let _ = burst(&socket, &handler, &mut buffer, &mut out);
+                return;
+            }
             ready = socket.readable() => ready,
         };
         match ready.and_then(|()| burst(&socket, &handler, &mut buffer, &mut out)) {

@@ -274,6 +274,60 @@ async fn powerdns_7988_checks_end_with_their_origin() {
 }
 
 #[tokio::test]
+async fn a_changed_check_takes_the_place_of_the_old_one() {
+    let talker = Talker::start().await;
+    let mut scene = Scene::set(Script::default()).await;
+    scene.edit("[zone.", &talking(&talker));
+    scene.start_daemon().await;
+    scene.wait_ready().await;
+    scene.eventually("it is checked", async || talker.checks() > 2).await;
+    scene.edit(
+        "critical = false\ncheck = { path = \"/health\"",
+        "critical = false\ncheck = { path = \"/other\"",
+    );
+    assert_eq!(scene.reload().await.0, 0);
+    let more = async |count| {
+        let before = talker.others();
+        scene.eventually("it is checked anew", async || talker.others() >= before + count).await;
+    };
+    // A probe of the old kind that was on its way may still arrive.
+    more(3).await;
+    let last = talker.checks();
+    more(10).await;
+    assert_eq!(talker.checks(), last);
+    assert_eq!(scene.metric("tidegate_origin_up", &[("service", "talk")]).await, 1.0);
+}
+
+#[tokio::test]
+async fn connections_to_origins_that_stay_are_used_on() {
+    let talker = Talker::start().await;
+    let mut scene = Scene::set(Script::default()).await;
+    scene.edit("[zone.", &talking(&talker));
+    scene.start_daemon().await;
+    scene.wait_ready().await;
+    let ask = async || {
+        let answer = crate::client::exchange(scene.http, &request("GET", "talk.test", "/", &[], b"")).await;
+        assert_eq!(answer.expect("an answer").code, 200);
+    };
+    scene
+        .eventually("the talker is up", async || {
+            scene.metric("tidegate_origin_up", &[("service", "talk")]).await > 0.0
+        })
+        .await;
+    ask().await;
+    for turn in 0..5 {
+        scene.write("scene.test.zone", &format!("{ZONE_HEAD}n{turn} IN A 192.0.2.{turn}\n"));
+        // Origins before it get other numbers.
+        let dr = format!("origins.dr = [{}]\n", scene.entry("dr1"));
+        let (from, to) = if turn % 2 == 0 { (dr, "# without\n".into()) } else { ("# without\n".into(), dr) };
+        scene.edit(&from, &to);
+        assert_eq!(scene.reload().await.0, 0);
+        ask().await;
+    }
+    assert_eq!(talker.connections(), 1, "an unchanged origin is reached as before");
+}
+
+#[tokio::test]
 async fn a_download_and_a_tunnel_outlive_their_listener_and_their_origin() {
     let talker = Talker::start().await;
     let mut scene = Scene::set(Script::default()).await;

@@ -22,6 +22,7 @@ pub(crate) struct Talker {
 struct State {
     checks: AtomicUsize,
     others: AtomicUsize,
+    connections: AtomicUsize,
     bytes: Semaphore,
 }
 
@@ -32,6 +33,7 @@ impl Talker {
         let state = Arc::new(State {
             checks: AtomicUsize::new(0),
             others: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
             bytes: Semaphore::new(0),
         });
         let shared = state.clone();
@@ -57,6 +59,11 @@ impl Talker {
         self.state.others.load(Ordering::SeqCst)
     }
 
+    /// Connections that carried anything but checks.
+    pub(crate) fn connections(&self) -> usize {
+        self.state.connections.load(Ordering::SeqCst)
+    }
+
     /// Lets `/slow` send this many more bytes.
     pub(crate) fn feed(&self, bytes: usize) {
         self.state.bytes.add_permits(bytes);
@@ -64,7 +71,7 @@ impl Talker {
 }
 
 async fn talk(mut stream: TcpStream, state: &State) -> std::io::Result<()> {
-    let mut read = Vec::new();
+    let (mut read, mut is_counted) = (Vec::new(), false);
     loop {
         let end = loop {
             if let Some(at) = read.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -79,6 +86,8 @@ async fn talk(mut stream: TcpStream, state: &State) -> std::io::Result<()> {
         let path = head.split(' ').nth(1).unwrap_or_default();
         if path != "/health" {
             state.others.fetch_add(1, Ordering::SeqCst);
+            state.connections.fetch_add(usize::from(!is_counted), Ordering::SeqCst);
+            is_counted = true;
         }
         match path {
             "/health" => {

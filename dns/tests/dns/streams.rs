@@ -3,14 +3,15 @@
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tidegate_dns::tcp::TcpLimits;
-use tidegate_dns::{DropReason, Protocol};
+use tidegate_dns::{DropReason, Protocol, udp};
 
 use crate::harness::{
-    DEADLINE, Seen, Server, ask_tcp, ask_udp, connect, framed, question, read_framed, table_view,
+    DEADLINE, Seen, Server, ask_tcp, ask_udp, connect, framed, handler, question, read_framed, table_view,
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -218,7 +219,32 @@ fn udp_and_tcp_bind_again_after_shutdown() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let _entered = runtime.enter();
     tidegate_dns::tcp::bind(address).unwrap();
-    tidegate_dns::udp::bind(address, false).unwrap();
+    udp::bind(address, false).unwrap();
+}
+
+/// A reload that removes a listener loses no question that came before it.
+#[test]
+fn what_waits_in_a_udp_socket_at_the_end_is_answered() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (handler, _) = handler(table_view());
+    let asker = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    asker.set_read_timeout(Some(DEADLINE)).unwrap();
+    let query = question("www.example.test A");
+    runtime.block_on(async {
+        let socket = Arc::new(udp::bind("127.0.0.1:0".parse().unwrap(), false).unwrap());
+        for _ in 0..3 {
+            asker.send_to(&query, socket.local_addr().unwrap()).unwrap();
+        }
+        socket.readable().await.unwrap();
+        let (stop, stopped) = tokio::sync::watch::channel(true);
+        udp::serve(socket, handler, stopped).await;
+        drop(stop);
+    });
+    for _ in 0..3 {
+        let mut answer = [0; 512];
+        let length = asker.recv(&mut answer).expect("an answer");
+        Seen::decode(&query, &answer[..length]);
+    }
 }
 
 /// The other half of the test below: a server in a process of its own, so that its limit is no other test's.
