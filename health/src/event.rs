@@ -56,6 +56,12 @@ pub enum EventKind {
     Refused,
     /// A new configuration took the place of the old one.
     Reloaded,
+    /// Origins were drained, or forced up or down.
+    Forced,
+    /// A force was lifted, or its time was over.
+    Unforced,
+    /// The time of a drain is over, and nobody has lifted it.
+    Overdue,
 }
 
 impl EventKind {
@@ -77,6 +83,9 @@ impl EventKind {
             Self::NotStored => "not-stored",
             Self::Refused => "refused",
             Self::Reloaded => "reloaded",
+            Self::Forced => "forced",
+            Self::Unforced => "unforced",
+            Self::Overdue => "overdue",
         }
     }
 }

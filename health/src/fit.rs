@@ -20,8 +20,18 @@ pub enum Fitness {
 /// One thing that keeps a site from being fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obstacle {
-    OriginsDown { service: Name, up: usize, of: usize, needed: u32 },
-    OriginsUnknown { service: Name, unknown: usize },
+    OriginsDown {
+        service: Name,
+        up: usize,
+        of: usize,
+        needed: u32,
+        /// How many a person has taken out.
+        out: usize,
+    },
+    OriginsUnknown {
+        service: Name,
+        unknown: usize,
+    },
     CapabilityMissing(Name),
     GateFailed(Name),
     GateUnknown(Name),
@@ -88,8 +98,9 @@ impl fmt::Display for Obstacle {
             Self::OriginsDown { service, of: 0, .. } => {
                 write!(f, "critical service `{service}` has no origin at the site")
             }
-            Self::OriginsDown { service, up, of, needed } => {
-                write!(f, "{up} of {of} origins of critical service `{service}` are up, {needed} needed")
+            Self::OriginsDown { service, up, of, needed, out } => {
+                write!(f, "{up} of {of} origins of critical service `{service}` are up, {needed} needed")?;
+                if *out > 0 { write!(f, ", {out} drained or forced down") } else { Ok(()) }
             }
             Self::OriginsUnknown { service, unknown } => {
                 let s = if *unknown == 1 { "" } else { "s" };
@@ -153,6 +164,7 @@ fn origins(fleet: &Fleet, state: &State, group: GroupId, site: SiteId, obstacles
                 up,
                 of: origins.len(),
                 needed: service.min_up,
+                out: origins.iter().filter(|id| state.origin(**id).is_out()).count(),
             }
         });
     }

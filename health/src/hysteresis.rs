@@ -10,7 +10,7 @@
 //! ```
 //!
 //! After a stall of the control loop a `Down` is *stale*: it is still not used for traffic, but it is no evidence
-//! for a switch until it has been seen to fail anew.
+//! for a switch until it has been seen to fail anew. So is that of an origin that a person let in again.
 
 use serde::Serialize;
 
@@ -98,6 +98,13 @@ impl Hysteresis {
         before != (self.health, self.stale)
     }
 
+    /// Out of traffic until `rise` passes say otherwise; that is no evidence against it.
+    pub fn prove_again(&mut self) {
+        if self.health == Health::Up {
+            *self = Self { health: Health::Down, stale: true, ..Self::default() };
+        }
+    }
+
     /// Forgets the run in progress: its results may be artefacts of our own sleep.
     pub fn start_over(&mut self) {
         self.run = 0;
@@ -160,6 +167,24 @@ mod tests {
         for (results, expected) in table {
             assert_eq!(run(&mut Hysteresis::default(), results), expected, "results {results}");
         }
+    }
+
+    #[test]
+    fn what_is_let_in_again_proves_itself_and_is_no_evidence_meanwhile() {
+        let mut hysteresis = Hysteresis::default();
+        run(&mut hysteresis, "+");
+        hysteresis.prove_again();
+        assert_eq!((hysteresis.health(), hysteresis.evidence()), (Health::Down, Health::Unknown));
+        assert!(hysteresis.in_doubt());
+        assert_eq!(run(&mut hysteresis, "+-++"), "dddU");
+        hysteresis.prove_again();
+        assert_eq!(run(&mut hysteresis, "---"), "ddD");
+        // What was down anyway, or is not known, goes on.
+        hysteresis.prove_again();
+        assert_eq!(hysteresis.evidence(), Health::Down);
+        let mut unknown = Hysteresis::default();
+        unknown.prove_again();
+        assert_eq!(unknown, Hysteresis::default());
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod event;
 pub mod explain;
 pub mod fit;
 pub mod fleet;
+pub mod force;
 pub mod hysteresis;
 pub mod id;
 pub mod order;

@@ -140,7 +140,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    fn new(label: &str, message: impl Into<String>, next: impl Into<Option<String>>) -> Self {
+    pub(crate) fn new(label: &str, message: impl Into<String>, next: impl Into<Option<String>>) -> Self {
         Self { label: label.into(), message: message.into(), next: next.into() }
     }
 

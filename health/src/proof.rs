@@ -19,8 +19,11 @@ pub(crate) fn proven(fleet: &Fleet, state: &State, group: &Group, site: SiteId, 
     let after = Some(lost.max(state.round).max(state.connected));
     critical(fleet, group).all(|service| {
         let origins = service.origins_at(site).iter().map(|id| state.origin(*id));
-        let passed = origins.clone().filter(|it| it.evidence() == Health::Up && it.passed >= after).count();
-        passed >= service.min_up as usize && origins.clone().all(|it| it.seen >= after)
+        // What a person says of an origin needs no probe.
+        let passed =
+            |it: &&OriginState| it.evidence() == Health::Up && (it.force.is_some() || it.passed >= after);
+        origins.clone().filter(passed).count() >= service.min_up as usize
+            && origins.clone().all(|it| it.force.is_some() || it.seen >= after)
     })
 }
 
@@ -38,7 +41,8 @@ pub(crate) fn still_lost(fleet: &Fleet, state: &State, id: GroupId, active: Site
         || critical(fleet, group).any(|service| {
             let origins = service.origins_at(active).iter().map(|id| state.origin(*id));
             let failing = |it: &&OriginState| {
-                it.evidence() == Health::Down && it.failed >= after && !(by_itself && it.hysteresis.passing())
+                let seen_to_fail = it.failed >= after && !(by_itself && it.hysteresis.passing());
+                it.evidence() == Health::Down && (it.is_out() || seen_to_fail)
             };
             origins.clone().count() - origins.clone().filter(failing).count() < service.min_up as usize
         })

@@ -28,6 +28,8 @@ pub enum Misfit {
     Stored(LostSite),
     #[error("a decision of group `{group}` is on its way to the disk; try again when it has ended")]
     Pending { group: Name },
+    #[error("a force is on its way to the disk; try again when it is there")]
+    PendingForces,
 }
 
 impl State {
@@ -53,6 +55,7 @@ impl State {
             .filter_map(|id| self.group_for(old, new, id).map_err(|misfit| misfits.push(misfit)).ok())
             .collect();
         misfits.extend(self.moved(old, new));
+        misfits.extend(self.forces_pending.is_some().then_some(Misfit::PendingForces));
         if !misfits.is_empty() {
             return Err(misfits);
         }
@@ -62,12 +65,17 @@ impl State {
             origins,
             groups,
             facts: self.facts.for_fleet(old, new),
+            forces: Vec::new(),
+            forces_pending: None,
+            told_overdue: self.told_overdue.clone(),
             round_complete: self.round_complete || unknown == 0,
             unknown,
             stall_max: new.stall_max(),
             retired: self.retired_beside(old, new),
             ..*self
         };
+        // Matched anew: a new origin of a host that is drained is drained, too.
+        state.force(new, self.forces.clone());
         for id in new.group_ids() {
             state.weigh(new, id, now);
             let group = state.group_mut(id);

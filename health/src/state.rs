@@ -8,6 +8,7 @@ use crate::durable::Durable;
 use crate::event::EventKind;
 use crate::fit::{self, Fitness};
 use crate::fleet::{Fleet, Group};
+use crate::force::{self, Force, ForceKind, Selector};
 use crate::hysteresis::{Health, Hysteresis};
 use crate::id::{GroupId, Name, OriginId, SiteId};
 use crate::step::Pace;
@@ -20,6 +21,14 @@ pub struct State {
     pub origins: Vec<OriginState>,
     pub groups: Vec<GroupState>,
     pub facts: Facts,
+    /// What people say of origins, whatever the checks see; durable.
+    pub forces: Vec<Force>,
+    /// A change of them on its way to the store; there is one at a time.
+    pub(crate) forces_pending: Option<ForcesPending>,
+    /// When the next automatic change of them may be tried, after the store failed.
+    pub(crate) forces_retry: Option<Mono>,
+    /// Drains that were told to be overdue, and since when.
+    pub(crate) told_overdue: BTreeSet<(Selector, Wall)>,
     /// Results of probes that started earlier do not count.
     pub round: Mono,
     /// Whether every origin has been known at some time since the start.
@@ -44,11 +53,22 @@ pub(crate) struct Retired {
     pub(crate) epoch_max: u64,
 }
 
+/// Forces that are being made durable.
+#[derive(Clone, Debug)]
+pub(crate) struct ForcesPending {
+    pub(crate) ticket: u64,
+    pub(crate) next: Vec<Force>,
+    /// The operator's order that waits for it.
+    pub(crate) order: Option<(u64, Box<force::Preview>)>,
+}
+
 /// What is known of one origin.
 #[derive(Clone, Debug, Default)]
 pub struct OriginState {
     pub(crate) hysteresis: Hysteresis,
     pub(crate) pace: Pace,
+    /// What a person says of it.
+    pub force: Option<ForceKind>,
     /// When its latest conclusive probe started.
     pub seen: Option<Mono>,
     /// When its latest passing probe started, and its latest failing one.
@@ -151,6 +171,10 @@ impl State {
             origins: vec![OriginState { since: now.wall, ..OriginState::default() }; fleet.origins.len()],
             groups,
             facts: Facts::default(),
+            forces: Vec::new(),
+            forces_pending: None,
+            forces_retry: None,
+            told_overdue: BTreeSet::new(),
             round: now.mono,
             round_complete: fleet.origins.is_empty(),
             unknown: fleet.origins.len(),
@@ -166,15 +190,25 @@ impl State {
         Ok(state)
     }
 
+    /// The same with the forces that the store holds.
+    #[must_use]
+    pub fn with_forces(mut self, fleet: &Fleet, forces: Vec<Force>, now: Now) -> Self {
+        self.force(fleet, forces);
+        for group in fleet.group_ids() {
+            self.weigh(fleet, group, now);
+        }
+        self
+    }
+
     #[must_use]
     pub fn group(&self, id: GroupId) -> &GroupState {
         &self.groups[id.index()]
     }
 
-    /// Whether a change of any group is on its way to the store.
+    /// Whether a change of any group, or of forces, is on its way to the store.
     #[must_use]
     pub fn is_deciding(&self) -> bool {
-        self.groups.iter().any(|group| group.pending.is_some())
+        self.forces_pending.is_some() || self.groups.iter().any(|group| group.pending.is_some())
     }
 
     #[must_use]
@@ -189,6 +223,25 @@ impl State {
     pub(crate) fn ticket(&mut self) -> u64 {
         self.tickets += 1;
         self.tickets
+    }
+
+    /// Drains whose time is over, as told so far.
+    #[must_use]
+    pub fn drains_overdue(&self) -> usize {
+        self.told_overdue.len()
+    }
+
+    /// Takes forces in place of the present ones; fitness has to be weighed anew. An origin that is let in again has to
+    /// prove itself: what its checks saw while nothing was sent there says little.
+    pub(crate) fn force(&mut self, fleet: &Fleet, forces: Vec<Force>) {
+        let held = force::by_origin(fleet, &forces);
+        for (origin, force) in self.origins.iter_mut().zip(held) {
+            if origin.is_out() && !force.is_some_and(ForceKind::is_out) {
+                origin.hysteresis.prove_again();
+            }
+            origin.force = force;
+        }
+        self.forces = forces;
     }
 
     /// Works out anew how fit each site is for a group, and since when.
@@ -222,16 +275,26 @@ impl OriginState {
         self.hysteresis.health()
     }
 
-    /// What traffic follows: the real health, as no operator's force exists that could differ from it.
+    /// What traffic follows: a person's word, or else the real health.
     #[must_use]
     pub fn effective(&self) -> Health {
-        self.real()
+        self.forced().unwrap_or(self.real())
     }
 
     /// What a decision may build on.
     #[must_use]
     pub fn evidence(&self) -> Health {
-        self.hysteresis.evidence()
+        self.forced().unwrap_or(self.hysteresis.evidence())
+    }
+
+    /// Whether a person has taken it out: it gets no new work, whatever else is down.
+    #[must_use]
+    pub fn is_out(&self) -> bool {
+        self.force.is_some_and(ForceKind::is_out)
+    }
+
+    fn forced(&self) -> Option<Health> {
+        self.force.map(|kind| if kind.is_out() { Health::Down } else { Health::Up })
     }
 }
 

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::durable::{Durable, SwitchKind};
 use crate::fit;
 use crate::fleet::Fleet;
-use crate::id::{GroupId, Name, SiteId};
+use crate::force::{self, ForceKind, ForceStatus};
+use crate::id::{GroupId, Name, OriginId, SiteId};
 use crate::state::State;
 use crate::time::Wall;
 
@@ -15,6 +16,9 @@ pub struct Status {
     /// Whether the first complete round of probes is in.
     pub round_complete: bool,
     pub groups: Vec<GroupStatus>,
+    /// What people say of origins, whatever the checks see.
+    #[serde(default)]
+    pub forces: Vec<ForceStatus>,
 }
 
 /// One group.
@@ -108,20 +112,36 @@ pub struct OriginStatus {
     pub real: Name,
     /// What traffic follows.
     pub effective: Name,
+    /// What a person says of it, if anybody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub force: Option<ForceKind>,
+    /// Requests and tunnels that it is working on.
+    #[serde(default)]
+    pub in_flight: u32,
     pub since: Wall,
     pub failure: Option<Name>,
 }
 
-/// Writes down what is known.
+/// What is under way at an origin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Requests and tunnels.
+    pub in_flight: u32,
+    /// Whether nothing at all is open to it, not even an idle connection.
+    pub quiet: bool,
+}
+
+/// Writes down what is known; `work` is asked for what only traffic knows.
 #[must_use]
-pub fn status(fleet: &Fleet, state: &State) -> Status {
+pub fn status(fleet: &Fleet, state: &State, work: impl Fn(OriginId) -> Work) -> Status {
     Status {
         round_complete: state.round_complete,
-        groups: fleet.group_ids().map(|id| group_status(fleet, state, id)).collect(),
+        groups: fleet.group_ids().map(|id| group_status(fleet, state, id, &work)).collect(),
+        forces: force::forces(fleet, state, &work),
     }
 }
 
-fn group_status(fleet: &Fleet, state: &State, id: GroupId) -> GroupStatus {
+fn group_status(fleet: &Fleet, state: &State, id: GroupId, work: &impl Fn(OriginId) -> Work) -> GroupStatus {
     let (group, own) = (fleet.group(id), state.group(id));
     let decision = own.durable.decision.clone();
     let site_name = |site: SiteId| fleet.site(site).name.clone();
@@ -140,7 +160,7 @@ fn group_status(fleet: &Fleet, state: &State, id: GroupId) -> GroupStatus {
         proposal: own.proposal.map(site_name),
         stateless: group.is_stateless(),
         durable: own.durable.clone(),
-        sites: group.sites.iter().map(|site| site_status(fleet, state, id, *site)).collect(),
+        sites: group.sites.iter().map(|site| site_status(fleet, state, id, *site, work)).collect(),
     }
 }
 
@@ -159,7 +179,13 @@ pub fn condition(fleet: &Fleet, state: &State, id: GroupId) -> Condition {
     }
 }
 
-fn site_status(fleet: &Fleet, state: &State, id: GroupId, site: SiteId) -> SiteStatus {
+fn site_status(
+    fleet: &Fleet,
+    state: &State,
+    id: GroupId,
+    site: SiteId,
+    work: &impl Fn(OriginId) -> Work,
+) -> SiteStatus {
     let (group, own) = (fleet.group(id), state.group(id));
     let fitness = own.fitness_at(group, site);
     let origins = group.services.iter().flat_map(|service| {
@@ -172,6 +198,8 @@ fn site_status(fleet: &Fleet, state: &State, id: GroupId, site: SiteId) -> SiteS
                 host: origin.host.clone(),
                 real: known.real().label().into(),
                 effective: known.effective().label().into(),
+                force: known.force,
+                in_flight: work(*id).in_flight,
                 since: known.since,
                 failure: known.failure.clone(),
             }

@@ -6,6 +6,7 @@
 //! stops switching and nothing else, and a crash between any two effects loses no acknowledged decision.
 
 mod change;
+mod force;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use crate::durable::Durable;
 use crate::event::{Event, EventKind};
 use crate::fit::Fitness;
 use crate::fleet::Fleet;
+use crate::force::{Force, ForceOrder, Forced};
 use crate::hysteresis::Health;
 use crate::id::{GroupId, Name, OriginId, SiteId};
 use crate::order::{Done, Order, Refusal};
@@ -51,6 +53,16 @@ pub enum Input {
         detail: Arc<str>,
     },
     Fact(Fact),
+    Force(ForceOrder),
+    /// The store has made the change of forces with this ticket durable.
+    ForcesStored {
+        ticket: u64,
+    },
+    /// The store has not, and will not.
+    ForcesNotStored {
+        ticket: u64,
+        detail: Arc<str>,
+    },
 }
 
 /// News about the world beside the origins.
@@ -80,6 +92,16 @@ pub enum Effect {
         order: u64,
         outcome: Result<Done, Refusal>,
     },
+    /// Write these forces in place of all others, then say [`Input::ForcesStored`] or [`Input::ForcesNotStored`].
+    PersistForces {
+        ticket: u64,
+        change: Box<(Vec<Force>, Event)>,
+    },
+    /// Answer an order about origins. Comes after the `Publish` that makes it true.
+    ReplyForce {
+        order: u64,
+        outcome: Result<Forced, Refusal>,
+    },
     /// Probe at once.
     ProbeNow(OriginId),
     Pace(OriginId, Pace),
@@ -101,6 +123,7 @@ pub fn step(fleet: &Fleet, state: &mut State, input: Input, now: Now) -> Vec<Eff
     notice_stall(fleet, state, now, &mut effects);
     match input {
         Input::Tick => {
+            force::watch(state, now, &mut effects);
             for group in fleet.group_ids() {
                 consider(fleet, state, group, now, &mut effects);
             }
@@ -115,6 +138,11 @@ pub fn step(fleet: &Fleet, state: &mut State, input: Input, now: Now) -> Vec<Eff
             give_up(fleet, state, group, ticket, &detail, now, &mut effects);
         }
         Input::Fact(fact) => learn(fleet, state, fact, now, &mut effects),
+        Input::Force(order) => force::obey(fleet, state, &order, now, &mut effects),
+        Input::ForcesStored { ticket } => force::adopt(fleet, state, ticket, now, &mut effects),
+        Input::ForcesNotStored { ticket, detail } => {
+            force::give_up(state, ticket, &detail, now, &mut effects);
+        }
     }
     effects
 }

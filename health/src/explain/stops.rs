@@ -172,6 +172,11 @@ fn remedy(site: &str, switch: &str, obstacle: &Obstacle) -> String {
         Obstacle::OriginsDown { of: 0, service, .. } => {
             format!("give service `{service}` origins at `{site}` in the configuration")
         }
+        Obstacle::OriginsDown { out: 1.., .. } => {
+            format!(
+                "`tidegate status` says who drained what at `{site}` and why: undrain it, or wait for them"
+            )
+        }
         Obstacle::OriginsDown { .. } => {
             format!("repair `{site}`; `tidegate status` says why its origins fail")
         }

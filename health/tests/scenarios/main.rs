@@ -8,6 +8,7 @@ mod durable;
 mod facts;
 mod failback;
 mod failover;
+mod forces;
 mod frozen;
 mod orders;
 mod reload;

@@ -19,6 +19,7 @@ use tidegate_health::durable::{Decision, Durable, SwitchKind};
 use tidegate_health::event::{Event, EventKind};
 use tidegate_health::explain::{Explanation, explain};
 use tidegate_health::fleet::Fleet;
+use tidegate_health::force::{Force, ForceOrder, ForceVerb, Forced, Scope, Selector};
 use tidegate_health::id::{GroupId, Name, OriginId, SiteId};
 use tidegate_health::order::{Done, Order, Refusal, Rule, Verb};
 use tidegate_health::refit::Misfit;
@@ -50,13 +51,35 @@ pub(crate) enum Store {
 /// Looks at every step that had an effect: the fleet, whether it was an order, the effects, the state, the time.
 pub(crate) type Watch = fn(&Fleet, bool, &[Effect], &State, Now);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Write {
     due: Option<Duration>,
-    group: GroupId,
+    what: Written,
     ticket: u64,
-    durable: Durable,
     event: Event,
+}
+
+#[derive(Clone, Debug)]
+enum Written {
+    Group(GroupId, Durable),
+    Forces(Vec<Force>),
+}
+
+impl Write {
+    fn stored(&self) -> Input {
+        match self.what {
+            Written::Group(group, _) => Input::Stored { group, ticket: self.ticket },
+            Written::Forces(_) => Input::ForcesStored { ticket: self.ticket },
+        }
+    }
+
+    fn not_stored(&self, detail: &str) -> Input {
+        let (ticket, detail) = (self.ticket, detail.into());
+        match self.what {
+            Written::Group(group, _) => Input::NotStored { group, ticket, detail },
+            Written::Forces(_) => Input::ForcesNotStored { ticket, detail },
+        }
+    }
 }
 
 pub(crate) struct World {
@@ -70,10 +93,12 @@ pub(crate) struct World {
     pub(crate) probes: Probes,
     pub(crate) store: Store,
     pub(crate) stored: BTreeMap<Name, Durable>,
+    pub(crate) stored_forces: Vec<Force>,
     writes: Vec<Write>,
     /// Everything in the history, with the time of the world.
     pub(crate) history: Vec<(Duration, Event)>,
     pub(crate) replies: BTreeMap<u64, Result<Done, Refusal>>,
+    pub(crate) force_replies: BTreeMap<u64, Result<Forced, Refusal>>,
     /// What readers see: active site and epoch of each group.
     pub(crate) visible: Vec<(Option<SiteId>, u64)>,
     pub(crate) generations: u64,
@@ -105,9 +130,11 @@ impl World {
             next_tick: Duration::ZERO,
             store: Store::AtOnce,
             stored,
+            stored_forces: Vec::new(),
             writes: Vec::new(),
             history: Vec::new(),
             replies: BTreeMap::new(),
+            force_replies: BTreeMap::new(),
             generations: 0,
             trace: Vec::new(),
             orders: 0,
@@ -132,7 +159,8 @@ impl World {
     pub(crate) fn restart(&mut self) {
         self.writes.clear();
         self.boot = self.at;
-        self.state = State::new(&self.fleet, &self.stored, self.now()).expect("the store fits the fleet");
+        let state = State::new(&self.fleet, &self.stored, self.now()).expect("the store fits the fleet");
+        self.state = state.with_forces(&self.fleet, self.stored_forces.clone(), self.now());
         self.probes.restart(self.at);
         self.next_tick = self.at;
         self.see();
@@ -199,8 +227,7 @@ impl World {
             } else if let Some(i) =
                 self.writes.iter().position(|write| write.due.is_some_and(|due| due <= next))
             {
-                let Write { group, ticket, .. } = self.writes[i];
-                self.feed(Input::Stored { group, ticket });
+                self.feed(self.writes[i].stored());
             } else {
                 self.next_tick = self.at + self.tick;
                 self.feed(Input::Tick);
@@ -230,14 +257,17 @@ impl World {
         let mut all = Vec::new();
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
-            if let Input::Stored { group, ticket } = &input {
-                let written =
-                    self.writes.iter().position(|write| (write.group, write.ticket) == (*group, *ticket));
-                if let Some(i) = written {
-                    let write = self.writes.remove(i);
-                    self.stored.insert(self.fleet.group(write.group).name.clone(), write.durable);
-                    self.history.push((self.at, write.event));
+            if let Input::Stored { ticket, .. } | Input::ForcesStored { ticket } = &input
+                && let Some(i) = self.writes.iter().position(|write| write.ticket == *ticket)
+            {
+                let Write { what, event, .. } = self.writes.remove(i);
+                match what {
+                    Written::Group(group, durable) => {
+                        drop(self.stored.insert(self.fleet.group(group).name.clone(), durable));
+                    }
+                    Written::Forces(forces) => self.stored_forces = forces,
                 }
+                self.history.push((self.at, event));
             }
             let now = self.now();
             let ordered = matches!(input, Input::Order(_));
@@ -266,15 +296,10 @@ impl World {
                     let name = self.fleet.group(group).name.clone();
                     self.persisted.push(((self.boot, name), durable.epoch(), site));
                 }
-                if let Store::Fails(detail) = self.store {
-                    return Some(Input::NotStored { group, ticket, detail: detail.into() });
-                }
-                let due = match self.store {
-                    Store::After(span) => Some(self.at + span),
-                    _ => None,
-                };
-                self.writes.push(Write { due, group, ticket, durable, event });
-                return matches!(self.store, Store::AtOnce).then_some(Input::Stored { group, ticket });
+                return self.write(ticket, Written::Group(group, durable), event);
+            }
+            Effect::PersistForces { ticket, change } => {
+                return self.write(*ticket, Written::Forces(change.0.clone()), change.1.clone());
             }
             Effect::Record(event) => self.history.push((self.at, event.clone())),
             Effect::Publish => {
@@ -285,20 +310,34 @@ impl World {
                 let twice = self.replies.insert(*order, outcome.clone());
                 assert!(twice.is_none(), "order {order} was answered twice");
             }
+            Effect::ReplyForce { order, outcome } => {
+                let twice = self.force_replies.insert(*order, outcome.clone());
+                assert!(twice.is_none(), "order {order} was answered twice");
+            }
             Effect::ProbeNow(origin) => self.probes.now(*origin, self.at),
             Effect::Pace(origin, pace) => self.probes.pace(*origin, *pace, self.at),
         }
         None
     }
 
+    fn write(&mut self, ticket: u64, what: Written, event: Event) -> Option<Input> {
+        let due = match self.store {
+            Store::After(span) => Some(self.at + span),
+            _ => None,
+        };
+        let write = Write { due, what, ticket, event };
+        if let Store::Fails(detail) = self.store {
+            return Some(write.not_stored(detail));
+        }
+        let stored = write.stored();
+        self.writes.push(write);
+        matches!(self.store, Store::AtOnce).then_some(stored)
+    }
+
     /// The hanging store answers now: done, or not.
     pub(crate) fn release(&mut self, failure: Option<&str>) {
-        let open: Vec<_> = self.writes.iter().map(|write| (write.group, write.ticket)).collect();
-        for (group, ticket) in open {
-            self.feed(match failure {
-                None => Input::Stored { group, ticket },
-                Some(detail) => Input::NotStored { group, ticket, detail: detail.into() },
-            });
+        for write in self.writes.clone() {
+            self.feed(failure.map_or_else(|| write.stored(), |detail| write.not_stored(detail)));
         }
         self.writes.clear();
     }
@@ -315,6 +354,11 @@ impl World {
 
     /// What readers see from here on; it must be what is stored.
     fn see(&mut self) {
+        assert_eq!(
+            self.state.forces, self.stored_forces,
+            "a force shows that is not stored, at {:?}",
+            self.at
+        );
         for id in self.fleet.group_ids() {
             let (group, own) = (self.fleet.group(id), self.state.group(id));
             let stored = self.stored.get(&group.name).cloned().unwrap_or_default();
@@ -394,6 +438,32 @@ impl World {
         self.replies.get(&id).cloned().expect("the order was answered")
     }
 
+    /// Says something of origins; the answer is in `force_replies` once there is one.
+    pub(crate) fn send_force(
+        &mut self,
+        scope: Scope,
+        pattern: &str,
+        verb: ForceVerb,
+        overrides: &[Rule],
+    ) -> u64 {
+        self.orders += 1;
+        self.feed(Input::Force(ForceOrder {
+            id: self.orders,
+            actor: "amos".into(),
+            reason: "new disks".into(),
+            selector: Selector { scope, pattern: pattern.into() },
+            verb,
+            overrides: overrides.iter().copied().collect(),
+        }));
+        self.orders
+    }
+
+    /// Says something of origins, and is answered at once.
+    pub(crate) fn force(&mut self, scope: Scope, pattern: &str, verb: ForceVerb) -> Result<Forced, Refusal> {
+        let id = self.send_force(scope, pattern, verb, &[]);
+        self.force_replies.get(&id).cloned().expect("the order was answered")
+    }
+
     pub(crate) fn events(&self, kind: EventKind) -> Vec<&(Duration, Event)> {
         self.history.iter().filter(|(_, event)| event.kind == kind).collect()
     }
@@ -450,6 +520,10 @@ pub(crate) fn brief(fleet: &Fleet, effect: &Effect) -> String {
         Effect::Reply { outcome: Ok(done), .. } if done.changed => "reply done".into(),
         Effect::Reply { outcome: Ok(_), .. } => "reply already".into(),
         Effect::Reply { outcome: Err(refusal), .. } => format!("refuse {}", refusal.label),
+        Effect::PersistForces { change, .. } => format!("persist {}", change.1.kind.label()),
+        Effect::ReplyForce { outcome: Ok(forced), .. } if forced.changed => "reply done".into(),
+        Effect::ReplyForce { outcome: Ok(_), .. } => "reply already".into(),
+        Effect::ReplyForce { outcome: Err(refusal), .. } => format!("refuse {}", refusal.label),
         Effect::ProbeNow(origin) => format!("probe {}", fleet.site(fleet.origin(*origin).site).name),
         Effect::Pace(origin, pace) => {
             format!("{pace:?} {}", fleet.site(fleet.origin(*origin).site).name).to_lowercase()

@@ -1,0 +1,230 @@
+//! Forces: ordered, written, adopted, over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Effect, consider, note, repace};
+use crate::event::{Event, EventKind};
+use crate::fleet::Fleet;
+use crate::force::{
+    self, FORCES_MAX, Force, ForceKind, ForceOrder, ForceVerb, Forced, PATTERN_MAX, Preview, Selector,
+};
+use crate::order::{self, Refusal, Rule};
+use crate::state::{ForcesPending, State};
+use crate::time::{Now, Wall};
+
+/// How long the end of a force waits after the store failed.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+
+/// What an order leads to.
+enum Verdict {
+    Already,
+    Refused(Refusal),
+    Change { next: Vec<Force>, kind: EventKind, preview: Preview, overridden: bool },
+}
+
+pub(super) fn obey(
+    fleet: &Fleet,
+    state: &mut State,
+    order: &ForceOrder,
+    now: Now,
+    effects: &mut Vec<Effect>,
+) {
+    let event = |kind, reason: String| Event { actor: order.actor.clone(), ..note(None, kind, reason, now) };
+    match judge(fleet, state, order, now) {
+        Verdict::Already => {
+            let preview = force::compare(fleet, state, &order.selector, &state.forces);
+            let outcome = Ok(Forced { changed: false, preview });
+            effects.push(Effect::ReplyForce { order: order.id, outcome });
+        }
+        Verdict::Refused(refusal) => {
+            let wish = wish(order);
+            let reason = format!("{wish} (asked because: {}) was refused: {}", order.reason, refusal.message);
+            let overrides = order.overrides.iter().map(|rule| rule.label().into()).collect();
+            effects.push(Effect::Record(Event { overrides, ..event(EventKind::Refused, reason) }));
+            effects.push(Effect::ReplyForce { order: order.id, outcome: Err(refusal) });
+        }
+        Verdict::Change { next, kind, preview, overridden } => {
+            let count = preview.origins.len();
+            let s = if count == 1 { "" } else { "s" };
+            let reason = format!("{} ({count} origin{s}): {}", wish(order), order.reason);
+            let overrides = overridden.then(|| Rule::Unfit.label().into()).into_iter().collect();
+            let event = Event { overrides, ..event(kind, reason) };
+            persist(state, (next, event), Some((order.id, Box::new(preview))), effects);
+        }
+    }
+}
+
+fn wish(order: &ForceOrder) -> String {
+    let verb = match order.verb {
+        ForceVerb::Set { kind, .. } => kind.verb(),
+        ForceVerb::Lift { drain: true } => "undrain",
+        ForceVerb::Lift { drain: false } => "unforce",
+    };
+    format!("{verb} {}", order.selector)
+}
+
+/// Judges an order; changes nothing.
+fn judge(fleet: &Fleet, state: &State, order: &ForceOrder, now: Now) -> Verdict {
+    if state.forces_pending.is_some() {
+        let message = "another force is being written";
+        return Verdict::Refused(Refusal::new("busy", message, "repeat the order".to_owned()));
+    }
+    match order.verb {
+        ForceVerb::Set { kind, length } => set(fleet, state, order, kind, length, now),
+        ForceVerb::Lift { drain } => lift(fleet, state, order, drain),
+    }
+}
+
+fn set(
+    fleet: &Fleet,
+    state: &State,
+    order: &ForceOrder,
+    kind: ForceKind,
+    length: Option<Duration>,
+    now: Now,
+) -> Verdict {
+    let selector = &order.selector;
+    if selector.pattern.is_empty() || selector.pattern.chars().count() > PATTERN_MAX {
+        let message = format!("a pattern has 1 to {PATTERN_MAX} characters");
+        return Verdict::Refused(Refusal::new("pattern", message, None));
+    }
+    let present = state.forces.iter().find(|force| force.selector == *selector);
+    if present.is_some_and(|force| force.kind == kind && force.until.is_none() && length.is_none()) {
+        return Verdict::Already;
+    }
+    if present.is_none() && state.forces.len() >= FORCES_MAX {
+        let message = format!("there are {FORCES_MAX} forces already");
+        return Verdict::Refused(Refusal::new("too-many", message, "lift some: tidegate status".to_owned()));
+    }
+    let (actor, reason) = (order.actor.clone(), order.reason.clone());
+    let until = length.map(|length| now.wall.plus(length));
+    let mut next: Vec<_> = state.forces.iter().filter(|force| force.selector != *selector).cloned().collect();
+    next.push(Force { selector: selector.clone(), kind, since: now.wall, until, actor, reason });
+    let preview = force::compare(fleet, state, selector, &next);
+    if preview.origins.is_empty() {
+        let message = format!("no origin matches {selector}");
+        return Verdict::Refused(Refusal::new("no-match", message, "tidegate status --all".to_owned()));
+    }
+    let losses: Vec<_> = preview.sites.iter().filter(|site| site.is_loss()).collect();
+    let overridden = !losses.is_empty();
+    if overridden && !order.overrides.contains(&Rule::Unfit) {
+        let told: Vec<_> = losses
+            .iter()
+            .map(|site| {
+                format!(
+                    "`{}` is active at `{}`, which would be unfit: {}",
+                    site.group,
+                    site.site,
+                    site.why.join("; ")
+                )
+            })
+            .collect();
+        let next = format!(
+            "move it first: tidegate switch {} SITE --reason WHY; or to do it all the same, repeat it with{}",
+            losses[0].group,
+            order::flags(&[Rule::Unfit].into())
+        );
+        return Verdict::Refused(Refusal::new(Rule::Unfit.label(), told.join("; "), next));
+    }
+    Verdict::Change { next, kind: EventKind::Forced, preview, overridden }
+}
+
+fn lift(fleet: &Fleet, state: &State, order: &ForceOrder, drain: bool) -> Verdict {
+    let is_meant =
+        |force: &&Force| force.selector == order.selector && (force.kind == ForceKind::Drain) == drain;
+    if !state.forces.iter().any(|force| is_meant(&force)) {
+        let what = if drain { "drain" } else { "force" };
+        let kind = |force: &&Force| (force.kind == ForceKind::Drain) == drain;
+        let there: Vec<_> =
+            state.forces.iter().filter(kind).map(|force| force.selector.to_string()).collect();
+        let next = match there.as_slice() {
+            [] => format!("there is no {what} at all"),
+            some => format!("name it as it was ordered: {}", some.join(", ")),
+        };
+        let message = format!("there is no {what} of {}", order.selector);
+        return Verdict::Refused(Refusal::new("no-such-force", message, next));
+    }
+    let next: Vec<_> = state.forces.iter().filter(|force| !is_meant(force)).cloned().collect();
+    let preview = force::compare(fleet, state, &order.selector, &next);
+    Verdict::Change { next, kind: EventKind::Unforced, preview, overridden: false }
+}
+
+fn persist(
+    state: &mut State,
+    change: (Vec<Force>, Event),
+    order: Option<(u64, Box<Preview>)>,
+    effects: &mut Vec<Effect>,
+) {
+    let ticket = state.ticket();
+    state.forces_pending = Some(ForcesPending { ticket, next: change.0.clone(), order });
+    effects.push(Effect::PersistForces { ticket, change: Box::new(change) });
+}
+
+/// Forces are durable: they hold.
+pub(super) fn adopt(fleet: &Fleet, state: &mut State, ticket: u64, now: Now, effects: &mut Vec<Effect>) {
+    let Some(pending) = state.forces_pending.take_if(|pending| pending.ticket == ticket) else { return };
+    state.force(fleet, pending.next);
+    state.forces_retry = None;
+    let State { forces, told_overdue, .. } = &mut *state;
+    told_overdue.retain(|told| forces.iter().any(|force| overdue_mark(force).as_ref() == Some(told)));
+    for id in fleet.group_ids() {
+        state.weigh(fleet, id, now);
+        repace(fleet, state, id, effects);
+    }
+    effects.push(Effect::Publish);
+    if let Some((order, preview)) = pending.order {
+        effects.push(Effect::ReplyForce { order, outcome: Ok(Forced { changed: true, preview: *preview }) });
+    }
+    for id in fleet.group_ids() {
+        consider(fleet, state, id, now, effects);
+    }
+}
+
+/// Forces could not be made durable: it did not happen.
+pub(super) fn give_up(
+    state: &mut State,
+    ticket: u64,
+    detail: &Arc<str>,
+    now: Now,
+    effects: &mut Vec<Effect>,
+) {
+    let Some(pending) = state.forces_pending.take_if(|pending| pending.ticket == ticket) else { return };
+    state.forces_retry = Some(now.mono.plus(STORE_RETRY));
+    let reason = format!("a force did not change, because the store could not be written: {detail}");
+    effects.push(Effect::Record(note(None, EventKind::NotStored, reason, now)));
+    if let Some((order, _)) = pending.order {
+        effects.push(Effect::ReplyForce { order, outcome: Err(Refusal::not_stored(detail)) });
+    }
+}
+
+/// Ends forces whose time is over, and says of drains that theirs is.
+pub(super) fn watch(state: &mut State, now: Now, effects: &mut Vec<Effect>) {
+    if state.forces.is_empty() {
+        return;
+    }
+    let overdue: Vec<_> = state.forces.iter().filter(|force| force.is_overdue(now.wall)).cloned().collect();
+    for force in overdue {
+        if !overdue_mark(&force).is_some_and(|mark| state.told_overdue.insert(mark)) {
+            continue;
+        }
+        let reason =
+            format!("the drain of {} by {} should be over: {}", force.selector, force.actor, force.reason);
+        effects.push(Effect::Record(note(None, EventKind::Overdue, reason, now)));
+        effects.push(Effect::Publish);
+    }
+    let may_write = state.forces_pending.is_none() && state.forces_retry.is_none_or(|at| now.mono >= at);
+    let is_over = |force: &&Force| force.kind != ForceKind::Drain && force.is_over(now.wall);
+    if !may_write || !state.forces.iter().any(|force| is_over(&force)) {
+        return;
+    }
+    let (over, next): (Vec<_>, Vec<_>) = state.forces.iter().cloned().partition(|force| is_over(&force));
+    let told: Vec<_> = over.iter().map(|force| format!("{} {}", force.kind.verb(), force.selector)).collect();
+    let reason = format!("{} was ordered for a time that is over", told.join(", "));
+    persist(state, (next, note(None, EventKind::Unforced, reason, now)), None, effects);
+}
+
+/// What is remembered of a drain that was told to be overdue: with another end it is told again.
+fn overdue_mark(force: &Force) -> Option<(Selector, Wall)> {
+    Some((force.selector.clone(), force.until?))
+}
