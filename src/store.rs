@@ -18,6 +18,7 @@ use redb::Database;
 use serde::{Deserialize, Serialize};
 use tidegate_health::durable::Durable;
 use tidegate_health::event::Event;
+use tidegate_health::force::Force;
 use tidegate_health::id::Name;
 use tokio::sync::{Semaphore, oneshot};
 use worker::{Fate, Job, Worker};
@@ -75,6 +76,7 @@ pub struct ZoneRecord {
 pub struct Stored {
     pub groups: BTreeMap<Name, Durable>,
     pub zones: BTreeMap<Name, ZoneRecord>,
+    pub forces: Vec<Force>,
 }
 
 /// One atomic change.
@@ -82,7 +84,16 @@ pub struct Stored {
 pub struct Change {
     pub groups: Vec<(Name, Durable)>,
     pub zones: Vec<(Name, ZoneRecord)>,
+    /// All forces, in place of those that are there.
+    pub forces: Option<Vec<Force>>,
     pub event: Option<Event>,
+}
+
+/// What holds instead where a change fails.
+#[derive(Clone, Debug, Default)]
+pub struct Before {
+    pub groups: Vec<(Name, Durable)>,
+    pub forces: Option<Vec<Force>>,
 }
 
 /// The open file. None after a failed write: redb wants it opened anew then.
@@ -123,11 +134,11 @@ impl Store {
         Ok(Self { jobs, database, readers, thread: Arc::new(thread) })
     }
 
-    /// Makes `change` durable. On an error it is not, and what `before` says of its groups holds instead.
+    /// Makes `change` durable. On an error it is not, and what `before` says holds instead.
     ///
     /// # Errors
     /// The disk failed or did not answer in time, or too many writes wait for it.
-    pub async fn write(&self, change: Change, before: Vec<(Name, Durable)>) -> Result<(), StoreError> {
+    pub async fn write(&self, change: Change, before: Before) -> Result<(), StoreError> {
         let fate = Arc::new(Fate::default());
         let (done, mut answer) = oneshot::channel();
         let job = Job { change, before, fate: fate.clone(), done };

@@ -53,9 +53,23 @@ impl Pool {
             if idle.len() > IDLE_MAX { idle.pop_front() } else { None }
         };
         drop(surplus);
+        // Looked at after it was added: whoever takes the target out empties the pool after saying so.
+        if target.is_out() {
+            target.pool.clear();
+        }
         if !target.pool.reaping.swap(true, Ordering::AcqRel) {
             tokio::spawn(reap(Arc::downgrade(target), idle_timeout.max(Duration::from_millis(100))));
         }
+    }
+
+    /// Closes all of them.
+    pub(crate) fn clear(&self) {
+        let idle = std::mem::take(&mut *self.lock());
+        drop(idle);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
     }
 
     /// Drops what is too old; true when nothing is left.

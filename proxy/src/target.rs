@@ -64,6 +64,8 @@ pub struct Target {
     tls_settings: Option<TlsTarget>,
     policy: EjectionPolicy,
     in_flight: AtomicU32,
+    /// Taken out by a person: nothing new is sent, and no connection is kept for later.
+    out: AtomicBool,
     /// Failures of the transport in a row, and 5xx answers in a row.
     transport_failures: AtomicU32,
     status_failures: AtomicU32,
@@ -122,6 +124,7 @@ impl Target {
             tls_settings,
             policy,
             in_flight: AtomicU32::new(0),
+            out: AtomicBool::new(false),
             transport_failures: AtomicU32::new(0),
             status_failures: AtomicU32::new(0),
             ejected_until_ms: AtomicU64::new(0),
@@ -162,6 +165,28 @@ impl Target {
     #[must_use]
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing is open to it any more: no request, no tunnel, no idle connection.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.in_flight() == 0 && self.pool.is_empty() && self.http2.as_ref().is_none_or(|it| it.is_empty())
+    }
+
+    /// Takes it out, or lets it in again. Views say that it gets nothing new; this lets its idle connections go, and those
+    /// that become idle.
+    pub fn set_out(&self, out: bool) {
+        let was = self.out.swap(out, Ordering::SeqCst);
+        if out && !was {
+            self.pool.clear();
+            if let Some(connections) = &self.http2 {
+                connections.clear();
+            }
+        }
+    }
+
+    pub(crate) fn is_out(&self) -> bool {
+        self.out.load(Ordering::SeqCst)
     }
 
     /// Whether picking avoids it at the moment.

@@ -1,5 +1,7 @@
 //! The routes.
 
+mod forces;
+
 use std::sync::Arc;
 
 use axum::Json;
@@ -65,6 +67,7 @@ impl Admin {
             .method_not_allowed_fallback(not_allowed);
         let orders = axum::Router::new()
             .route("/api/v1/groups/{group}/{verb}", post(order))
+            .route("/api/v1/forces", post(forces::force))
             .route("/api/v1/reload", post(reload_now))
             .method_not_allowed_fallback(not_allowed)
             .route_layer(middleware::from_fn(only_owner));
@@ -156,18 +159,11 @@ async fn order(
     let (group, fleet) = admin.group(&group)?;
     let Json(body) = body.map_err(|error| bad(error.body_text(), BODY))?;
     let verb = verb_of(&fleet, &verb, &body)?;
-    let reason = body.reason.trim();
-    // A line break would forge a line of the history, an escape would reach a terminal.
-    if reason.is_empty() || reason.chars().count() > REASON_MAX || reason.chars().any(char::is_control) {
-        let message =
-            format!("a reason of 1 to {REASON_MAX} printable characters is needed, for the history");
-        return Err(bad(message, "say why, in a sentence"));
-    }
     let order = Order {
         id: 0,
         group,
         actor: actor(&peer, body.actor.as_deref())?,
-        reason: reason.into(),
+        reason: reason(&body.reason)?,
         verb,
         overrides: body.overrides.into_iter().collect::<std::collections::BTreeSet<Rule>>(),
     };
@@ -231,6 +227,18 @@ fn verb_of(fleet: &Fleet, verb: &str, body: &OrderBody) -> Result<Verb, Problem>
             Some("the actions are switch, failback, ack, freeze, unfreeze, confirm".into()),
         )),
     }
+}
+
+/// A reason that may stand in the history.
+fn reason(given: &str) -> Result<Name, Problem> {
+    let reason = given.trim();
+    // A line break would forge a line of the history, an escape would reach a terminal.
+    if reason.is_empty() || reason.chars().count() > REASON_MAX || reason.chars().any(char::is_control) {
+        let message =
+            format!("a reason of 1 to {REASON_MAX} printable characters is needed, for the history");
+        return Err(bad(message, "say why, in a sentence"));
+    }
+    Ok(reason.into())
 }
 
 /// The account the kernel names, and in front of it the person who says so.

@@ -1,6 +1,7 @@
 //! The shapes of the API, shared by the daemon and its command line.
 
 use serde::{Deserialize, Serialize};
+use tidegate_health::force::{ForceKind, Scope};
 use tidegate_health::order::{Done, Refusal, Rule};
 use tidegate_health::status::Status;
 use tidegate_health::time::Wall;
@@ -34,6 +35,57 @@ pub struct OrderBody {
     /// Whose hands these are, where the socket only sees an account they share.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
+}
+
+/// The body of `POST /api/v1/forces`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ForceBody {
+    pub action: ForceAction,
+    /// What the pattern is compared with: `origin`, `host` or `site`.
+    pub scope: Scope,
+    /// In which `*` stands for any characters and `?` for one.
+    pub pattern: String,
+    /// How long, as `2h`: a force ends then, a drain is overdue. For `drain`, `up` and `down` alone.
+    #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+    pub length: Option<String>,
+    /// Only say what would be left; for `drain`, `up` and `down` alone.
+    #[serde(default)]
+    pub preview: bool,
+    /// Why, for the history; at most 500 characters, and empty only for a preview.
+    #[serde(default)]
+    pub reason: String,
+    /// Rules to override, by name.
+    #[serde(default)]
+    pub overrides: Vec<Rule>,
+    /// Whose hands these are, where the socket only sees an account they share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+}
+
+/// What is to be done with origins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ForceAction {
+    Drain,
+    Undrain,
+    Up,
+    Down,
+    /// Lifts `up` or `down`.
+    Unforce,
+}
+
+impl ForceAction {
+    /// What it says of origins; none where it lifts something.
+    #[must_use]
+    pub fn kind(self) -> Option<ForceKind> {
+        match self {
+            Self::Drain => Some(ForceKind::Drain),
+            Self::Up => Some(ForceKind::Up),
+            Self::Down => Some(ForceKind::Down),
+            Self::Undrain | Self::Unforce => None,
+        }
+    }
 }
 
 /// The answer to an order that was carried out.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tidegate_config::Config;
 use tidegate_health::fleet::Fleet;
+use tidegate_health::force::Force;
 use tidegate_health::id::Name;
 use tidegate_health::state::State;
 use tidegate_probe::{Observation, Scheduler, Settings};
@@ -14,7 +15,7 @@ use super::AppError;
 use crate::clock::Clock;
 use crate::control::{Control, Parts, Plan, Publisher, Zone};
 use crate::metrics::Metrics;
-use crate::store::{Change, Store, ZoneRecord};
+use crate::store::{Before, Change, Store, ZoneRecord};
 use crate::world::Worlds;
 
 /// What the rest of the daemon needs of it.
@@ -48,6 +49,7 @@ pub(super) async fn assemble(
     keep_serials(&store, &zones, &stored.zones).await;
 
     let state = State::new(&fleet, &stored.groups, clock.now())?;
+    let state = state.with_forces(&fleet, stored.forces, clock.now());
     tell_start(&fleet, &state);
     metrics.expect(&fleet);
     let publisher = Publisher::new(worlds, &state);
@@ -87,6 +89,9 @@ fn tell_start(fleet: &Fleet, state: &State) {
             }
         }
     }
+    for Force { selector, kind, actor, reason, .. } in &state.forces {
+        tracing::info!("still held: {} {selector} by {actor}: {reason}", kind.verb());
+    }
 }
 
 /// Writes down serials that are new with this start. Where that fails they are served all the same: the next start
@@ -97,7 +102,7 @@ async fn keep_serials(store: &Store, zones: &BTreeMap<Name, Zone>, stored: &BTre
     if zones.is_empty() {
         return;
     }
-    if let Err(error) = store.write(Change { zones, ..Change::default() }, Vec::new()).await {
+    if let Err(error) = store.write(Change { zones, ..Change::default() }, Before::default()).await {
         tracing::error!(%error, "the zones' serials could not be written; switching will be refused, too");
     }
 }

@@ -4,6 +4,7 @@
 
 mod check;
 pub(crate) mod client;
+mod force;
 mod manual;
 mod render;
 
@@ -18,7 +19,7 @@ use tidegate_health::event::Event;
 use tidegate_health::explain::Explanation;
 use tidegate_health::order::Rule;
 
-use crate::admin::shape::{ApiError, DoneReply, ReloadReply, StatusReply};
+use crate::admin::shape::{ApiError, DoneReply, ForceAction, ReloadReply, StatusReply};
 use client::Client;
 
 /// Done.
@@ -107,6 +108,15 @@ enum Command {
     Freeze(ActArgs),
     /// Lift a freeze.
     Unfreeze(ActArgs),
+    /// Take origins, a host or a site out on purpose: no new work, what is under way finishes. `status` says when it is
+    /// safe to power off.
+    Drain(force::DrainArgs),
+    /// Let in again what was drained; it serves once its checks have passed `rise` times.
+    Undrain(force::LiftArgs),
+    /// Make origins count as up or down, whatever their checks say.
+    Force(force::ForceArgs),
+    /// Leave to their checks again what was forced up or down.
+    Unforce(force::LiftArgs),
     /// Print the script that completes `tidegate` in a shell.
     Completions { shell: Shell },
     /// Print this command's manual page.
@@ -198,6 +208,10 @@ pub fn run() -> u8 {
         Command::Ack(args) => act(&args, "ack", json!({})),
         Command::Freeze(args) => act(&args, "freeze", json!({})),
         Command::Unfreeze(args) => act(&args, "unfreeze", json!({})),
+        Command::Drain(args) => force::drain(&args),
+        Command::Undrain(args) => force::lift(&args, ForceAction::Undrain),
+        Command::Force(args) => force::force(&args),
+        Command::Unforce(args) => force::lift(&args, ForceAction::Unforce),
         Command::Completions { shell } => manual::completions(Cli::command(), shell),
         Command::Man { out } => manual::man(Cli::command(), out.as_deref()),
     }
@@ -217,12 +231,16 @@ fn obey(order: &OrderArgs, verb: &str, mut body: Value) -> u8 {
 /// Asks for a change of one group and shows what came of it.
 fn act(args: &ActArgs, verb: &str, mut body: Value) -> u8 {
     body["reason"] = args.reason.clone().into();
-    // Under sudo the socket only sees root; the history should know whose hands they were.
-    if let Some(user) = std::env::var("SUDO_USER").ok().filter(|user| !user.is_empty()) {
-        body["actor"] = user.into();
+    if let Some(person) = person() {
+        body["actor"] = person.into();
     }
     let path = format!("/api/v1/groups/{}/{verb}", client::segment(&args.group));
     talk(&args.socket, "POST", &path, Some(&body), |reply: &DoneReply| render::done(reply, verb))
+}
+
+/// Under sudo the socket only sees root; the history should know whose hands they were.
+fn person() -> Option<String> {
+    std::env::var("SUDO_USER").ok().filter(|user| !user.is_empty())
 }
 
 fn talk<T: DeserializeOwned>(

@@ -6,10 +6,11 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tidegate_health::event::Event;
 use tidegate_health::explain::Explanation;
+use tidegate_health::force::{ForceKind, ForceStatus, Forced};
 use tidegate_health::status::{GroupStatus, SiteStatus};
 use tidegate_health::time::Wall;
 
-use crate::admin::shape::{DoneReply, ReloadReply, StatusReply};
+use crate::admin::shape::{DoneReply, ForceAction, ForceBody, ReloadReply, StatusReply};
 use crate::reload::RestartKey;
 
 /// Where every group is, site by site, worst news in plain sight.
@@ -27,6 +28,75 @@ pub(super) fn status(reply: &StatusReply, all: bool, now: Wall) -> String {
     for group in &reply.status.groups {
         out.push('\n');
         group_block(&mut out, group, all, now);
+    }
+    if !reply.status.forces.is_empty() {
+        out.push('\n');
+    }
+    for force in &reply.status.forces {
+        force_line(&mut out, force, now);
+    }
+    out
+}
+
+/// Who took what out, why, and whether it may be switched off.
+fn force_line(out: &mut String, status: &ForceStatus, now: Wall) {
+    let ForceStatus { force, origins, in_flight, .. } = status;
+    let what = match force.kind {
+        ForceKind::Drain => "drained",
+        ForceKind::Down => "forced down",
+        ForceKind::Up => "forced up",
+    };
+    let (actor, since, reason) = (&force.actor, age(force.since, now), &force.reason);
+    let _ = writeln!(out, "{} {what} by {actor} {since} ago: {reason}", force.selector);
+    let count = origins.len();
+    let state = match (force.kind.is_out(), status.safe) {
+        (true, true) => "nothing is open to them: safe to power off".to_owned(),
+        (true, false) => {
+            format!("{in_flight} requests and tunnels are still open: not safe to power off yet")
+        }
+        (false, _) => "their checks are not heeded".to_owned(),
+    };
+    let _ = writeln!(out, "    {count} origin{}; {state}", if count == 1 { "" } else { "s" });
+    if status.overdue {
+        let _ =
+            writeln!(out, "  ! OVERDUE: it should have ended {} ago", age(force.until.unwrap_or(now), now));
+    } else if let Some(until) = force.until {
+        let end = if force.kind == ForceKind::Drain { "should be over" } else { "ends by itself" };
+        let _ = writeln!(out, "    {end} in {}", age(now, until));
+    }
+}
+
+/// What came of a drain or a force, or would.
+pub(super) fn forced(reply: &Forced, asked: &ForceBody) -> String {
+    let Forced { changed, preview } = reply;
+    let action = match asked.action {
+        ForceAction::Drain => "drain",
+        ForceAction::Undrain => "undrain",
+        ForceAction::Up => "force up",
+        ForceAction::Down => "force down",
+        ForceAction::Unforce => "unforce",
+    };
+    let state = match (asked.preview, changed) {
+        (true, _) => "would concern",
+        (false, true) => "done:",
+        (false, false) => "nothing to do:",
+    };
+    let count = preview.origins.len();
+    let s = if count == 1 { "" } else { "s" };
+    let mut out = format!("{action} {}: {state} {count} origin{s}\n", preview.selector);
+    for site in &preview.sites {
+        let mark = if site.active { '>' } else { ' ' };
+        let _ = write!(out, "  {mark} {} at {}: ", site.group, site.site);
+        let left = site.services.iter().map(|it| format!("{} of {} {} left", it.then, it.of, it.service));
+        let _ = write!(out, "{}", left.collect::<Vec<_>>().join(", "));
+        if site.now == site.then {
+            let _ = writeln!(out, "; {} as before", site.then);
+        } else {
+            let _ = writeln!(out, "; {} -> {}: {}", site.now, site.then, site.why.join("; "));
+        }
+    }
+    if *changed && asked.action.kind().is_some_and(ForceKind::is_out) {
+        out.push_str("`tidegate status` says when it is safe to power off\n");
     }
     out
 }
@@ -83,12 +153,19 @@ fn site_lines(out: &mut String, site: &SiteStatus, all: bool, now: Wall) {
         site.origins.len(),
         site.why.first().map(|why| format!("  ({why})")).unwrap_or_default()
     );
-    for origin in site.origins.iter().filter(|origin| all || &*origin.effective != "up") {
+    for origin in
+        site.origins.iter().filter(|origin| all || &*origin.effective != "up" || origin.force.is_some())
+    {
         let failure = origin.failure.as_deref().map(|failure| format!(": {failure}")).unwrap_or_default();
         let host = origin.host.as_deref().map(|host| format!(" on {host}")).unwrap_or_default();
+        let force = match origin.force {
+            None => String::new(),
+            Some(ForceKind::Drain) => format!(", drained; its checks say {}", origin.real),
+            Some(_) => format!(", forced; its checks say {}", origin.real),
+        };
         let _ = writeln!(
             out,
-            "      {}{host} {} for {}{failure}",
+            "      {}{host} {}{force} for {}{failure}",
             origin.name,
             origin.effective,
             age(origin.since, now)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tidegate_health::explain::Explanation;
 use tidegate_health::fleet::Fleet;
+use tidegate_health::force::{ForceKind, ForceOrder, Forced, Preview, Selector};
 use tidegate_health::id::{GroupId, Name};
 use tidegate_health::order::{Done, Order, Refusal};
 use tidegate_health::status::Status;
@@ -16,6 +17,9 @@ use super::{NotTaken, Reload, Taken};
 pub enum Message {
     /// Numbers are those of the fleet that comes along.
     Order(Box<Order>, Arc<Fleet>, oneshot::Sender<Result<Done, Refusal>>),
+    Force(Box<ForceOrder>, oneshot::Sender<Result<Forced, Refusal>>),
+    /// What a force would lead to.
+    Preview(Selector, ForceKind, oneshot::Sender<Preview>),
     Status(oneshot::Sender<Status>),
     Explain(GroupId, Arc<Fleet>, oneshot::Sender<Explanation>),
     /// By name: a message may be older than the present numbers.
@@ -40,6 +44,17 @@ impl Handle {
     /// none if the daemon stops first, or if it has taken another configuration meanwhile.
     pub async fn order(&self, fleet: Arc<Fleet>, order: Order) -> Option<Result<Done, Refusal>> {
         self.ask(|answer| Message::Order(Box::new(order), fleet, answer)).await
+    }
+
+    /// Carries out an order about origins. The answer comes after every reader sees its outcome; none if the daemon stops
+    /// first.
+    pub async fn force(&self, order: ForceOrder) -> Option<Result<Forced, Refusal>> {
+        self.ask(|answer| Message::Force(Box::new(order), answer)).await
+    }
+
+    /// What would be left if this were said of these origins; changes nothing.
+    pub async fn preview(&self, selector: Selector, kind: ForceKind) -> Option<Preview> {
+        self.ask(|answer| Message::Preview(selector, kind, answer)).await
     }
 
     pub async fn status(&self) -> Option<Status> {

@@ -15,10 +15,11 @@ use std::time::Duration;
 
 use tidegate_health::event::{Event, EventKind};
 use tidegate_health::explain::explain;
-use tidegate_health::id::Name;
+use tidegate_health::force::{Forced, preview};
+use tidegate_health::id::{Name, OriginId};
 use tidegate_health::order::{Done, Refusal};
 use tidegate_health::state::{GroupState, State};
-use tidegate_health::status::status;
+use tidegate_health::status::{Work, status};
 use tidegate_health::step::{self, Effect, Input, step};
 use tidegate_probe::{Observation, Outcome, Pace, Scheduler};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -28,7 +29,7 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 pub use handle::{Handle, Message};
 pub use persist::Zone;
-use persist::{Finished, Persister};
+use persist::{Finished, Persister, Subject};
 pub use plan::{Plan, Service, ZoneSource};
 pub use publish::Publisher;
 use reload::Reloading;
@@ -53,6 +54,7 @@ pub struct Control {
     metrics: Arc<Metrics>,
     round: watch::Sender<bool>,
     orders: Vec<(u64, oneshot::Sender<Result<Done, Refusal>>)>,
+    force_orders: Vec<(u64, oneshot::Sender<Result<Forced, Refusal>>)>,
     orders_seen: u64,
     batch: Batch,
     /// One at a time; its size is no concern of the loop's.
@@ -64,6 +66,7 @@ pub struct Control {
 struct Batch {
     publish: bool,
     replies: Vec<(u64, Result<Done, Refusal>)>,
+    force_replies: Vec<(u64, Result<Forced, Refusal>)>,
 }
 
 /// What [`Control`] is made of.
@@ -98,6 +101,7 @@ impl Control {
             metrics: parts.metrics,
             round: parts.round,
             orders: Vec::new(),
+            force_orders: Vec::new(),
             orders_seen: 0,
             batch: Batch::default(),
             reloading: None,
@@ -158,9 +162,22 @@ impl Control {
                 self.orders.push((order.id, answer));
                 self.feed(Input::Order(*order));
             }
-            Message::Status(answer) => {
+            Message::Force(mut order, answer) => {
+                self.orders_seen += 1;
+                order.id = self.orders_seen;
+                self.force_orders.push((order.id, answer));
+                self.feed(Input::Force(*order));
+            }
+            Message::Preview(selector, kind, answer) => {
                 // Whoever asked may have hung up; here and below that is no concern of ours.
-                let _ = answer.send(status(&self.plan.fleet, &self.state));
+                let _ = answer.send(preview(&self.plan.fleet, &self.state, &selector, kind));
+            }
+            Message::Status(answer) => {
+                let work = |id: OriginId| {
+                    let target = &self.plan.targets[id.index()];
+                    Work { in_flight: target.in_flight(), quiet: target.is_quiet() }
+                };
+                let _ = answer.send(status(&self.plan.fleet, &self.state, work));
             }
             Message::Explain(group, fleet, answer) => {
                 let _ = answer.send(explain(&fleet, &self.state, group, self.clock.now()));
@@ -197,17 +214,21 @@ impl Control {
         self.feed(Input::Observation { origin: observation.origin, started, failure });
     }
 
-    fn stored(&mut self, Finished { group, ticket, event, outcome }: Finished) {
-        match outcome {
-            Ok(()) => {
-                tell(&event);
-                self.feed(Input::Stored { group, ticket });
-            }
-            Err(detail) => {
+    fn stored(&mut self, Finished { subject, ticket, event, outcome }: Finished) {
+        let heard = match (subject, outcome) {
+            (Subject::Group(group), Ok(())) => Input::Stored { group, ticket },
+            (Subject::Forces, Ok(())) => Input::ForcesStored { ticket },
+            (subject, Err(detail)) => {
                 self.metrics.store_failed();
-                self.feed(Input::NotStored { group, ticket, detail: detail.into() });
+                let detail = detail.into();
+                return self.feed(match subject {
+                    Subject::Group(group) => Input::NotStored { group, ticket, detail },
+                    Subject::Forces => Input::ForcesNotStored { ticket, detail },
+                });
             }
-        }
+        };
+        tell(&event);
+        self.feed(heard);
     }
 
     fn feed(&mut self, input: Input) {
@@ -224,7 +245,11 @@ impl Control {
                 }
                 Effect::Record(event) => self.note(event),
                 Effect::Publish => self.batch.publish = true,
+                Effect::PersistForces { ticket, change } => {
+                    self.persister.start_forces(ticket, *change, self.state.forces.clone());
+                }
                 Effect::Reply { order, outcome } => self.batch.replies.push((order, outcome)),
+                Effect::ReplyForce { order, outcome } => self.batch.force_replies.push((order, outcome)),
                 Effect::ProbeNow(origin) => self.probes.probe_now(origin),
                 Effect::Pace(origin, pace) => self.probes.pace(origin, pace_of(pace)),
             }
@@ -242,12 +267,8 @@ impl Control {
         if std::mem::take(&mut self.batch.publish) {
             self.publish();
         }
-        for (id, outcome) in std::mem::take(&mut self.batch.replies) {
-            if let Some(position) = self.orders.iter().position(|(waiting, _)| *waiting == id) {
-                let (_, answer) = self.orders.swap_remove(position);
-                let _ = answer.send(outcome);
-            }
-        }
+        answer(&mut self.orders, std::mem::take(&mut self.batch.replies));
+        answer(&mut self.force_orders, std::mem::take(&mut self.batch.force_replies));
         let starting = self.state.groups.iter().any(GroupState::is_starting);
         if self.state.round_complete && !starting && !*self.round.borrow() {
             self.round.send_replace(true);
@@ -257,9 +278,23 @@ impl Control {
 
     fn publish(&mut self) {
         let changed = self.publisher.publish(&self.plan, &self.state, self.persister.zones());
+        // After the World that sends them nothing new: what they are still sent was on its way.
+        for (target, origin) in self.plan.targets.iter().zip(&self.state.origins) {
+            target.set_out(origin.is_out());
+        }
         self.metrics.published(&self.plan.fleet, &self.state, self.publisher.generation());
         for (group, kind) in changed {
             self.metrics.switched(&self.plan.fleet, group, kind);
+        }
+    }
+}
+
+/// Tells those who wait what came of their orders.
+fn answer<T>(waiting: &mut Vec<(u64, oneshot::Sender<T>)>, outcomes: Vec<(u64, T)>) {
+    for (id, outcome) in outcomes {
+        if let Some(position) = waiting.iter().position(|(order, _)| *order == id) {
+            let (_, answer) = waiting.swap_remove(position);
+            let _ = answer.send(outcome);
         }
     }
 }
@@ -295,6 +330,7 @@ fn tell(event: &Event) {
         | EventKind::Frozen
         | EventKind::Proposed
         | EventKind::Stalled
+        | EventKind::Overdue
         | EventKind::Refused => tell!(Level::WARN),
         EventKind::Start
         | EventKind::Switchover
@@ -302,6 +338,8 @@ fn tell(event: &Event) {
         | EventKind::Acknowledged
         | EventKind::Unfrozen
         | EventKind::Recovered
-        | EventKind::Reloaded => tell!(Level::INFO),
+        | EventKind::Reloaded
+        | EventKind::Forced
+        | EventKind::Unforced => tell!(Level::INFO),
     }
 }

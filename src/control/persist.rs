@@ -7,13 +7,14 @@ use std::time::Duration;
 use tidegate_health::durable::Durable;
 use tidegate_health::event::Event;
 use tidegate_health::fleet::Fleet;
+use tidegate_health::force::Force;
 use tidegate_health::id::{GroupId, Name};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::Plan;
 use crate::metrics::Metrics;
 use crate::serial;
-use crate::store::{Change, Store, StoreError, ZoneRecord};
+use crate::store::{Before, Change, Store, StoreError, ZoneRecord};
 
 /// Entries of the history waiting to be written that nothing waits for; beyond it they only reach the log.
 const RECORDS_MAX: usize = 256;
@@ -27,7 +28,7 @@ pub(super) struct Persister {
     zones: BTreeMap<Name, Zone>,
     /// Of zones that the configuration does not name at present.
     absent: BTreeMap<Name, Zone>,
-    /// At most one per group: the core starts no second change of a group before the first is done.
+    /// At most one per group and one of forces: the core starts no second change before the first is done.
     started: BTreeMap<u64, Started>,
     finished: mpsc::Receiver<(u64, Result<(), String>)>,
     finish: mpsc::Sender<(u64, Result<(), String>)>,
@@ -46,9 +47,16 @@ pub struct Zone {
     pub groups: Vec<GroupId>,
 }
 
+/// What a write is about.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Subject {
+    Group(GroupId),
+    Forces,
+}
+
 /// A write that was started, by ticket.
 struct Started {
-    group: GroupId,
+    subject: Subject,
     event: Event,
     /// The serials that zones get with it.
     serials: Vec<(Name, u32)>,
@@ -56,7 +64,7 @@ struct Started {
 
 /// A write that ended: of which change, and why it failed.
 pub(super) struct Finished {
-    pub(super) group: GroupId,
+    pub(super) subject: Subject,
     pub(super) ticket: u64,
     pub(super) event: Event,
     pub(super) outcome: Result<(), String>,
@@ -90,10 +98,28 @@ impl Persister {
             }
         }
         let serials = zones.iter().map(|(name, record)| (name.clone(), record.serial)).collect();
-        self.started.insert(ticket, Started { group, event: event.clone(), serials });
+        self.started
+            .insert(ticket, Started { subject: Subject::Group(group), event: event.clone(), serials });
         let name = self.fleet.group(group).name.clone();
-        let change = Change { groups: vec![(name.clone(), next)], zones, event: Some(event) };
-        let before = vec![(name, previous)];
+        let groups = vec![(name.clone(), next)];
+        let change = Change { groups, zones, event: Some(event), ..Change::default() };
+        self.write(ticket, change, Before { groups: vec![(name, previous)], forces: None });
+    }
+
+    /// Starts to write forces in place of the previous ones.
+    pub(super) fn start_forces(
+        &mut self,
+        ticket: u64,
+        (next, event): (Vec<Force>, Event),
+        previous: Vec<Force>,
+    ) {
+        let started = Started { subject: Subject::Forces, event: event.clone(), serials: Vec::new() };
+        self.started.insert(ticket, started);
+        let change = Change { forces: Some(next), event: Some(event), ..Change::default() };
+        self.write(ticket, change, Before { groups: Vec::new(), forces: Some(previous) });
+    }
+
+    fn write(&self, ticket: u64, change: Change, before: Before) {
         let (store, finish) = (self.store.clone(), self.finish.clone());
         tokio::spawn(async move {
             let outcome = store.write(change, before).await.map_err(|error| error.to_string());
@@ -105,7 +131,7 @@ impl Persister {
     /// The next write that ended. Serials of a change that is durable are the zones' serials from then on.
     pub(super) async fn finished(&mut self) -> Option<Finished> {
         let (ticket, outcome) = self.finished.recv().await?;
-        let Started { group, event, serials } = self.started.remove(&ticket)?;
+        let Started { subject, event, serials } = self.started.remove(&ticket)?;
         if outcome.is_ok() {
             for (name, serial) in serials {
                 if let Some(zone) = self.zones.get_mut(&name)
@@ -115,7 +141,7 @@ impl Persister {
                 }
             }
         }
-        Some(Finished { group, ticket, event, outcome })
+        Some(Finished { subject, ticket, event, outcome })
     }
 
     /// Adds to the history; nothing waits for it.
@@ -127,7 +153,7 @@ impl Persister {
         let (store, metrics) = (self.store.clone(), self.metrics.clone());
         tokio::spawn(async move {
             let change = Change { event: Some(event), ..Change::default() };
-            if let Err(error) = store.write(change, Vec::new()).await {
+            if let Err(error) = store.write(change, Before::default()).await {
                 metrics.record_dropped();
                 tracing::warn!(%error, "an entry of the history could not be written");
             }
@@ -166,7 +192,7 @@ impl Persister {
         let store = self.store.clone();
         tokio::spawn(async move {
             // Whoever waited may be gone at a stop.
-            let _ = done.send(store.write(Change { zones, ..Change::default() }, Vec::new()).await);
+            let _ = done.send(store.write(Change { zones, ..Change::default() }, Before::default()).await);
         });
         outcome
     }

@@ -126,7 +126,7 @@ fn site_view(plan: &Plan, state: &State, service: ServiceId, site: SiteId) -> Si
     let origins = plan.fleet.service(service).origins_at(site).iter().map(|id| OriginView {
         target: plan.targets[id.index()].clone(),
         up: state.origin(*id).effective() == Health::Up,
-        forced_down: false,
+        forced_down: state.origin(*id).is_out(),
     });
     SiteView { site: plan.fleet.site(site).name.clone(), origins: origins.collect() }
 }

@@ -4,6 +4,7 @@ use prometheus::{HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Result};
 use tidegate_health::durable::SwitchKind;
 use tidegate_health::fit;
 use tidegate_health::fleet::Fleet;
+use tidegate_health::force::ForceKind;
 use tidegate_health::hysteresis::Health;
 use tidegate_health::id::GroupId;
 use tidegate_health::state::State;
@@ -25,6 +26,8 @@ pub(super) struct FleetMetrics {
     origin_up: IntGaugeVec,
     origin_effective_up: IntGaugeVec,
     group: GroupMetrics,
+    forces: IntGaugeVec,
+    drains_overdue: IntGauge,
     switches: IntCounterVec,
     probes: IntCounterVec,
     probe_seconds: HistogramVec,
@@ -54,6 +57,12 @@ impl FleetMetrics {
             origin_up: new.gauges("origin_up", up, &ORIGIN)?,
             origin_effective_up: new.gauges("origin_effective_up", effective, &ORIGIN)?,
             group: GroupMetrics::new(new)?,
+            forces: new.gauges(
+                "forces",
+                "What people say of origins at present, whatever the checks see: `drain`, `up` or `down`.",
+                &["kind"],
+            )?,
+            drains_overdue: new.gauge("drains_overdue", "Drains whose time is over.")?,
             switches: new.counters(
                 "switches_total",
                 "Changes of a group's active site.",
@@ -107,6 +116,11 @@ impl FleetMetrics {
         for id in fleet.group_ids() {
             self.group.published(fleet, state, id);
         }
+        for kind in ForceKind::ALL {
+            let count = state.forces.iter().filter(|force| force.kind == kind).count();
+            self.forces.with_label_values(&[kind.label()]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        self.drains_overdue.set(i64::try_from(state.drains_overdue()).unwrap_or(i64::MAX));
     }
 
     pub(super) fn switched(&self, fleet: &Fleet, group: GroupId, kind: SwitchKind) {

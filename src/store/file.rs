@@ -12,9 +12,10 @@ use redb::{
 use serde::{Deserialize, Serialize};
 use tidegate_health::durable::Durable;
 use tidegate_health::event::{Event, EventKind};
+use tidegate_health::force::Force;
 use tidegate_health::id::Name;
 
-use super::{Change, StoreError, Stored, boxed};
+use super::{Before, Change, StoreError, Stored, boxed};
 
 /// The layout of the file; a newer one is not touched.
 const SCHEMA: u64 = 1;
@@ -25,6 +26,9 @@ type Records = TableDefinition<'static, &'static str, &'static [u8]>;
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const GROUPS: Records = TableDefinition::new("groups");
 const ZONES: Records = TableDefinition::new("zones");
+/// One record with all forces: they change together.
+const FORCES: Records = TableDefinition::new("forces");
+const ALL: &str = "all";
 /// What was decided and done.
 const HISTORY: Ring = TableDefinition::new("history");
 /// What was noticed and refused: apart, so that no flood of it displaces what was done.
@@ -40,14 +44,17 @@ fn ring(kind: EventKind) -> (Ring, u64) {
         | EventKind::Acknowledged
         | EventKind::Frozen
         | EventKind::Unfrozen
-        | EventKind::Reloaded => (HISTORY, 10_000),
+        | EventKind::Reloaded
+        | EventKind::Forced
+        | EventKind::Unforced => (HISTORY, 10_000),
         EventKind::Proposed
         | EventKind::Unfit
         | EventKind::FailStatic
         | EventKind::Recovered
         | EventKind::Stalled
         | EventKind::NotStored
-        | EventKind::Refused => (NOTES, 2_000),
+        | EventKind::Refused
+        | EventKind::Overdue => (NOTES, 2_000),
     }
 }
 
@@ -98,6 +105,7 @@ pub(super) fn prepare(database: &Database) -> Result<(), StoreError> {
     let transaction = database.begin_write().map_err(boxed)?;
     transaction.open_table(GROUPS).map_err(boxed)?;
     transaction.open_table(ZONES).map_err(boxed)?;
+    transaction.open_table(FORCES).map_err(boxed)?;
     transaction.open_table(HISTORY).map_err(boxed)?;
     transaction.open_table(NOTES).map_err(boxed)?;
     transaction.open_table(META).map_err(boxed)?.insert("schema", SCHEMA).map_err(boxed)?;
@@ -115,6 +123,16 @@ pub(super) fn load(database: &Database) -> Result<Stored, StoreError> {
         let (name, record) = entry.map_err(boxed)?;
         stored.zones.insert(name.value().into(), decode("zones", record.value())?);
     }
+    match transaction.open_table(FORCES) {
+        Ok(forces) => {
+            if let Some(record) = forces.get(ALL).map_err(boxed)? {
+                stored.forces = decode("forces", record.value())?;
+            }
+        }
+        // Written by a version that knew none.
+        Err(redb::TableError::TableDoesNotExist(_)) => {}
+        Err(error) => return Err(boxed(error).into()),
+    }
     Ok(stored)
 }
 
@@ -122,6 +140,7 @@ pub(super) fn load(database: &Database) -> Result<Stored, StoreError> {
 pub(super) fn write(database: &Database, change: &Change) -> Result<(), StoreError> {
     let transaction = database.begin_write().map_err(boxed)?;
     write_groups(&transaction, &change.groups)?;
+    write_forces(&transaction, change.forces.as_deref())?;
     {
         let mut zones = transaction.open_table(ZONES).map_err(boxed)?;
         for (name, record) in &change.zones {
@@ -140,15 +159,12 @@ pub(super) fn write(database: &Database, change: &Change) -> Result<(), StoreErr
     Ok(transaction.commit().map_err(boxed)?)
 }
 
-/// Makes a change that did not count undone: the groups are as before, and its entry leaves the history. Serials stay:
+/// Makes a change that did not count undone: groups and forces are as before, and its entry leaves the history. Serials stay:
 /// one that nobody saw is only a gap.
-pub(super) fn take_back(
-    database: &Database,
-    change: &Change,
-    before: &[(Name, Durable)],
-) -> Result<(), StoreError> {
+pub(super) fn take_back(database: &Database, change: &Change, before: &Before) -> Result<(), StoreError> {
     let transaction = database.begin_write().map_err(boxed)?;
-    write_groups(&transaction, before)?;
+    write_groups(&transaction, &before.groups)?;
+    write_forces(&transaction, before.forces.as_deref())?;
     if let Some(event) = &change.event {
         let mut entries = transaction.open_table(ring(event.kind).0).map_err(boxed)?;
         let is_last =
@@ -164,6 +180,14 @@ fn write_groups(transaction: &WriteTransaction, records: &[(Name, Durable)]) -> 
     let mut groups = transaction.open_table(GROUPS).map_err(boxed)?;
     for (name, durable) in records {
         groups.insert(&**name, encode(durable).as_slice()).map_err(boxed)?;
+    }
+    Ok(())
+}
+
+fn write_forces(transaction: &WriteTransaction, forces: Option<&[Force]>) -> Result<(), StoreError> {
+    if let Some(forces) = forces {
+        let mut table = transaction.open_table(FORCES).map_err(boxed)?;
+        table.insert(ALL, encode(&forces).as_slice()).map_err(boxed)?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ mod stalls;
 
 use tidegate_health::durable::{Decision, SwitchKind};
 use tidegate_health::event::EventKind;
+use tidegate_health::force::{ForceKind, Scope, Selector};
 use tidegate_health::time::Wall;
 
 use super::*;
@@ -33,7 +34,7 @@ fn event(kind: EventKind, at: u64) -> Event {
 
 fn change(site: &str, epoch: u64) -> Change {
     let event = Some(event(EventKind::Switchover, epoch));
-    Change { groups: vec![("app".into(), durable(site, epoch))], zones: Vec::new(), event }
+    Change { groups: vec![("app".into(), durable(site, epoch))], event, ..Change::default() }
 }
 
 /// A worker on a file of its own, without a thread: the test says when it works.
@@ -46,7 +47,8 @@ fn worker(folder: &Path) -> Worker {
 fn job(change: Change, before: Durable) -> (Job, Arc<Fate>, oneshot::Receiver<Result<(), StoreError>>) {
     let fate = Arc::new(Fate::default());
     let (done, answer) = oneshot::channel();
-    (Job { change, before: vec![("app".into(), before)], fate: fate.clone(), done }, fate, answer)
+    let before = Before { groups: vec![("app".into(), before)], forces: None };
+    (Job { change, before, fate: fate.clone(), done }, fate, answer)
 }
 
 #[test]
@@ -78,7 +80,7 @@ fn what_is_taken_back_leaves_neither_the_decision_nor_its_entry() {
     let database = file::open(&folder.path().join("tidegate.redb")).expect("a new store");
     file::write(&database, &change("main", 1)).expect("written");
     file::write(&database, &change("dr", 2)).expect("written");
-    let before = vec![(Name::from("app"), durable("main", 1))];
+    let before = Before { groups: vec![("app".into(), durable("main", 1))], forces: None };
     file::take_back(&database, &change("dr", 2), &before).expect("written");
     assert_eq!(file::load(&database).expect("readable").groups["app"], durable("main", 1));
     let history = file::history(&database, 10, None).expect("readable");
@@ -86,6 +88,31 @@ fn what_is_taken_back_leaves_neither_the_decision_nor_its_entry() {
     // Where the change never reached the disk there is nothing of it to remove.
     file::take_back(&database, &change("dr", 2), &before).expect("written");
     assert_eq!(file::history(&database, 10, None).expect("readable").len(), 1);
+}
+
+#[test]
+fn forces_are_written_as_a_whole_and_taken_back_as_a_whole() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = file::open(&folder.path().join("tidegate.redb")).expect("a new store");
+    let force = |pattern: &str| Force {
+        selector: Selector { scope: Scope::Host, pattern: pattern.into() },
+        kind: ForceKind::Drain,
+        since: Wall(1),
+        until: Some(Wall(2)),
+        actor: "naomi".into(),
+        reason: "new disks".into(),
+    };
+    let forces = |patterns: &[&str]| patterns.iter().map(|pattern| force(pattern)).collect::<Vec<_>>();
+    let change = |patterns: &[&str]| Change { forces: Some(forces(patterns)), ..Change::default() };
+    assert_eq!(file::load(&database).expect("readable").forces, []);
+    file::write(&database, &change(&["a", "b"])).expect("written");
+    file::write(&database, &change(&["b"])).expect("written");
+    assert_eq!(file::load(&database).expect("readable").forces, forces(&["b"]));
+    let before = Before { forces: Some(forces(&["a", "b"])), ..Before::default() };
+    file::take_back(&database, &change(&["b"]), &before).expect("written");
+    assert_eq!(file::load(&database).expect("readable").forces, forces(&["a", "b"]));
+    file::write(&database, &Change::default()).expect("written");
+    assert_eq!(file::load(&database).expect("readable").forces.len(), 2, "what says nothing changes nothing");
 }
 
 #[test]

@@ -5,18 +5,16 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, PoisonError, mpsc};
 
 use redb::Database;
-use tidegate_health::durable::Durable;
-use tidegate_health::id::Name;
 use tokio::sync::oneshot;
 
-use super::{Change, Shared, StoreError, file};
+use super::{Before, Change, Shared, StoreError, file};
 
 /// One change to make durable.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) change: Change,
     /// What holds instead if the change comes too late.
-    pub(super) before: Vec<(Name, Durable)>,
+    pub(super) before: Before,
     pub(super) fate: Arc<Fate>,
     pub(super) done: oneshot::Sender<Result<(), StoreError>>,
 }

@@ -8,6 +8,7 @@ mod commands;
 mod demo;
 mod descriptors;
 mod disk;
+mod drains;
 mod failover;
 mod http2;
 mod metrics;

@@ -156,6 +156,15 @@ impl Connections {
         Ok(lease)
     }
 
+    /// Lets all of them go: those that rest at once, the others when their last request ends.
+    pub(crate) fn clear(&self) {
+        self.lock().clear();
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     /// Lets a connection go that has rested for too long; true if there is nothing more to watch.
     fn sweep(&self, line: &Weak<Line>, idle_ms: u64) -> bool {
         let mut lines = self.lock();

@@ -69,15 +69,15 @@ impl StorageBackend for Disk {
     }
 }
 
-fn before() -> Vec<(Name, Durable)> {
-    vec![("app".into(), durable("main", 1))]
+fn before() -> Before {
+    Before { groups: vec![("app".into(), durable("main", 1))], forces: None }
 }
 
 #[tokio::test]
 async fn a_write_that_comes_too_late_is_taken_back() {
     let disk = Disk::default();
     let store = disk.open();
-    store.write(change("main", 1), Vec::new()).await.unwrap();
+    store.write(change("main", 1), Before::default()).await.unwrap();
 
     disk.stall(true);
     let begun = std::time::Instant::now();
@@ -98,7 +98,7 @@ async fn a_write_that_comes_too_late_is_taken_back() {
 async fn after_a_stall_writes_go_on() {
     let disk = Disk::default();
     let store = disk.open();
-    store.write(change("main", 1), Vec::new()).await.unwrap();
+    store.write(change("main", 1), Before::default()).await.unwrap();
     disk.stall(true);
     store.write(change("dr", 2), before()).await.unwrap_err();
     disk.stall(false);
@@ -115,7 +115,7 @@ async fn a_stalled_disk_does_not_gather_writes_without_bound() {
     let mut asked = tokio::task::JoinSet::new();
     for epoch in 0..2 * QUEUE_MAX as u64 {
         let store = store.clone();
-        asked.spawn(async move { store.write(change("dr", epoch), Vec::new()).await });
+        asked.spawn(async move { store.write(change("dr", epoch), Before::default()).await });
     }
     let mut full = 0;
     while let Some(outcome) = asked.join_next().await {

@@ -1,0 +1,139 @@
+//! `drain`, `undrain`, `force`, `unforce`.
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+use tidegate_health::force::{Forced, Scope};
+use tidegate_health::order::Rule;
+
+use super::{SocketArg, person, render, talk};
+use crate::admin::shape::{ForceAction, ForceBody};
+
+/// Which origins are meant.
+#[derive(Args, Debug)]
+struct Selection {
+    /// What the pattern is compared with.
+    scope: ScopeArg,
+    /// A name, in which `*` stands for any characters and `?` for one; an origin's is `service/site/address`.
+    pattern: String,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ScopeArg {
+    Origin,
+    Host,
+    Site,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct DrainArgs {
+    #[command(flatten)]
+    selection: Selection,
+    /// When it should be over, as 2h; it does not end by itself, but is overdue then.
+    #[arg(long = "for", value_name = "DURATION")]
+    length: Option<String>,
+    /// Only show what would be left.
+    #[arg(long)]
+    preview: bool,
+    /// Why, for the history.
+    #[arg(short, long, required_unless_present = "preview")]
+    reason: Option<String>,
+    /// A rule to override, by name: unfit.
+    #[arg(long = "override", value_name = "RULE")]
+    overrides: Vec<Rule>,
+    #[command(flatten)]
+    socket: SocketArg,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ForceArgs {
+    #[command(flatten)]
+    selection: Selection,
+    /// What they are to count as.
+    health: HealthArg,
+    /// When it ends by itself, as 2h.
+    #[arg(long = "for", value_name = "DURATION")]
+    length: Option<String>,
+    /// Only show what would be left.
+    #[arg(long)]
+    preview: bool,
+    /// Why, for the history.
+    #[arg(short, long, required_unless_present = "preview")]
+    reason: Option<String>,
+    /// A rule to override, by name: unfit.
+    #[arg(long = "override", value_name = "RULE")]
+    overrides: Vec<Rule>,
+    #[command(flatten)]
+    socket: SocketArg,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum HealthArg {
+    Up,
+    Down,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct LiftArgs {
+    #[command(flatten)]
+    selection: Selection,
+    /// Why, for the history.
+    #[arg(short, long)]
+    reason: String,
+    #[command(flatten)]
+    socket: SocketArg,
+}
+
+impl Selection {
+    fn body(&self, action: ForceAction) -> ForceBody {
+        let scope = match self.scope {
+            ScopeArg::Origin => Scope::Origin,
+            ScopeArg::Host => Scope::Host,
+            ScopeArg::Site => Scope::Site,
+        };
+        ForceBody {
+            action,
+            scope,
+            pattern: self.pattern.clone(),
+            length: None,
+            preview: false,
+            reason: String::new(),
+            overrides: Vec::new(),
+            actor: person(),
+        }
+    }
+}
+
+pub(super) fn drain(args: &DrainArgs) -> u8 {
+    let body = ForceBody {
+        length: args.length.clone(),
+        preview: args.preview,
+        reason: args.reason.clone().unwrap_or_default(),
+        overrides: args.overrides.clone(),
+        ..args.selection.body(ForceAction::Drain)
+    };
+    send(&args.socket, &body)
+}
+
+pub(super) fn force(args: &ForceArgs) -> u8 {
+    let action = match args.health {
+        HealthArg::Up => ForceAction::Up,
+        HealthArg::Down => ForceAction::Down,
+    };
+    let body = ForceBody {
+        length: args.length.clone(),
+        preview: args.preview,
+        reason: args.reason.clone().unwrap_or_default(),
+        overrides: args.overrides.clone(),
+        ..args.selection.body(action)
+    };
+    send(&args.socket, &body)
+}
+
+pub(super) fn lift(args: &LiftArgs, action: ForceAction) -> u8 {
+    send(&args.socket, &ForceBody { reason: args.reason.clone(), ..args.selection.body(action) })
+}
+
+fn send(socket: &SocketArg, body: &ForceBody) -> u8 {
+    let json: Value = json!(body);
+    talk(socket, "POST", "/api/v1/forces", Some(&json), |reply: &Forced| render::forced(reply, body))
+}
