@@ -8,6 +8,7 @@
 //!
 //! - `ok`
 //! - `error`: 500 to everything, `/health` too
+//! - `broken`: `/health` is well, 500 to everything else
 //! - `alternate`: every other `/health` fails
 //! - `hold`: `/health` is well, everything else waits for another mode
 //! - `silent`: `/health` waits for another mode
@@ -28,7 +29,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::routing::{any, get, put};
 
-const MODES: [&str; 7] = ["ok", "error", "alternate", "hold", "silent", "silent-once", "close"];
+const MODES: [&str; 8] = ["ok", "error", "broken", "alternate", "hold", "silent", "silent-once", "close"];
 
 struct Origin {
     name: String,
@@ -113,6 +114,7 @@ async fn serve(
         let lines = headers.iter().map(|(name, value)| format!("{name}: {value:?}\n"));
         return (StatusCode::OK, format!("{method} {uri}\n") + &lines.collect::<String>());
     }
-    let status = if origin.mode() == "error" { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
+    let fails = matches!(origin.mode(), "error" | "broken");
+    let status = if fails { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
     (status, origin.name.clone())
 }
