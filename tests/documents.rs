@@ -263,7 +263,9 @@ fn every_reason_and_alarm_is_in_the_page_for_three_in_the_morning() {
     for word in ["latched", "not-proven", "origins-down", "no-origin", "no-http2", "head-too-large"] {
         assert!(words.contains(word), "`{word}` is found in the code: {words:?}");
     }
-    words.extend([EventKind::NotStored, EventKind::Stalled, EventKind::Overdue].map(|kind| kind.label().to_owned()));
+    words.extend(
+        [EventKind::NotStored, EventKind::Stalled, EventKind::Overdue].map(|kind| kind.label().to_owned()),
+    );
     let missing: Vec<_> = words.iter().filter(|word| !page.contains(word.as_str())).collect();
     assert!(missing.is_empty(), "the page says nothing of {missing:?}");
     // What the access log says of a failed request, and the metrics of what came to nothing. Some are ordinary words.

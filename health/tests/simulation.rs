@@ -15,6 +15,7 @@ use tidegate_health::durable::{Durable, SwitchKind};
 use tidegate_health::event::{Event, EventKind};
 use tidegate_health::fit::Fitness;
 use tidegate_health::fleet::{Data, Failback, FirstStart, Fleet, Mode, SwitchLimit};
+use tidegate_health::force::{FORCES_MAX, Force, ForceKind, ForceVerb, Scope};
 use tidegate_health::hysteresis::Health;
 use tidegate_health::id::{GroupId, OriginId, ServiceId, SiteId};
 use tidegate_health::order::{Rule, Verb};
@@ -74,6 +75,9 @@ struct Met {
     restarts: usize,
     reloads: usize,
     refused_reloads: usize,
+    forces: usize,
+    ended_forces: usize,
+    overdue: usize,
 }
 
 impl Met {
@@ -87,6 +91,9 @@ impl Met {
         self.restarts += new.restarts;
         self.reloads += new.reloads;
         self.refused_reloads += new.refused_reloads;
+        self.forces += new.forces;
+        self.ended_forces += new.ended_forces;
+        self.overdue += new.overdue;
     }
 
     fn enough(&self) -> bool {
@@ -95,6 +102,7 @@ impl Met {
         counts
             .into_iter()
             .chain([self.restarts, self.reloads, self.refused_reloads])
+            .chain([self.forces, self.ended_forces, self.overdue])
             .all(|count| count >= 100)
     }
 }
@@ -123,6 +131,9 @@ fn play(seed: u64) -> Met {
     met.proposals = count(EventKind::Proposed);
     met.not_stored = count(EventKind::NotStored);
     met.stalls = count(EventKind::Stalled);
+    met.forces = count(EventKind::Forced);
+    met.ended_forces = count(EventKind::Unforced);
+    met.overdue = count(EventKind::Overdue);
     history_holds(&world);
     met
 }
@@ -197,6 +208,7 @@ fn turn(rng: &mut Rng, world: &mut World) -> bool {
         }
         16 => world.fact(random_fact(rng, group, site)),
         17 => world.fact(Fact::Isolation(None)),
+        18 => random_force(rng, world, site),
         _ => {
             let verb = match rng.u8(..8) {
                 0..=1 => Verb::Switch { to: site },
@@ -304,9 +316,58 @@ fn random_fact(rng: &mut Rng, group: GroupId, site: SiteId) -> Fact {
     }
 }
 
+fn random_force(rng: &mut Rng, world: &mut World, site: SiteId) {
+    let (scope, pattern) = match rng.u8(..3) {
+        0 => (Scope::Site, world.name(site).to_string()),
+        1 => (Scope::Origin, format!("*/{}/{}", world.name(site), rng.u32(..2))),
+        _ => (Scope::Origin, "*".into()),
+    };
+    let verb = match rng.u8(..5) {
+        0 => ForceVerb::Lift { drain: true },
+        1 => ForceVerb::Lift { drain: false },
+        _ => ForceVerb::Set {
+            kind: ForceKind::ALL[rng.usize(..ForceKind::ALL.len())],
+            length: rng.bool().then(|| ms(rng.u64(0..20_000))),
+        },
+    };
+    let overrides: &[Rule] = if rng.bool() { &[Rule::Unfit] } else { &[] };
+    world.send_force(scope, &pattern, verb, overrides);
+}
+
+/// What must hold of a change of forces.
+fn forces_hold(fleet: &Fleet, ordered: bool, (next, event): &(Vec<Force>, Event), after: &State, now: Now) {
+    assert!(next.len() <= FORCES_MAX);
+    let removed = after.forces.iter().filter(|force| !next.contains(force));
+    if !ordered {
+        assert_eq!(
+            (event.kind, &*event.actor),
+            (EventKind::Unforced, "tidegate"),
+            "only an end is automatic"
+        );
+        for force in removed {
+            assert!(force.kind != ForceKind::Drain && force.is_over(now.wall), "ended by itself: {force:?}");
+        }
+        assert!(next.iter().all(|force| after.forces.contains(force)));
+    }
+    if event.kind == EventKind::Unforced || event.overrides.iter().any(|rule| &**rule == "unfit") {
+        return;
+    }
+    let then = after.clone().with_forces(fleet, next.clone(), now);
+    for id in fleet.group_ids() {
+        let unfit = |state: &State| {
+            let own = state.group(id);
+            own.active.is_some_and(|site| matches!(own.fitness_at(fleet.group(id), site), Fitness::Unfit(_)))
+        };
+        assert!(unfit(after) || !unfit(&then), "a force took a group's site unasked: {event:?}");
+    }
+}
+
 /// What must hold after every step.
 fn hold(fleet: &Fleet, ordered: bool, effects: &[Effect], after: &State, now: Now) {
     for effect in effects {
+        if let Effect::PersistForces { change, .. } = effect {
+            forces_hold(fleet, ordered, change, after, now);
+        }
         let Effect::Persist { group, change, .. } = effect else { continue };
         let (next, event) = (&change.0, &change.1);
         let current = &after.group(*group).durable;
@@ -358,7 +419,8 @@ fn moves_by_itself(fleet: &Fleet, state: &State, id: GroupId, current: &Durable,
     let since = own.unfit_since.unwrap_or(state.round).max(state.round);
     for service in group.services.iter().map(|id| fleet.service(*id)).filter(|service| service.critical) {
         let origins = service.origins_at(to);
-        assert!(origins.iter().all(|id| state.origin(*id).seen >= Some(since)), "moved unproven: {event:?}");
+        let seen = |id: &OriginId| state.origin(*id).force.is_some() || state.origin(*id).seen >= Some(since);
+        assert!(origins.iter().all(seen), "moved unproven: {event:?}");
         let up = origins.iter().filter(|id| state.origin(**id).evidence() == Health::Up).count();
         assert!(up >= service.min_up as usize);
     }

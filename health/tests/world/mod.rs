@@ -270,7 +270,7 @@ impl World {
                 self.history.push((self.at, event));
             }
             let now = self.now();
-            let ordered = matches!(input, Input::Order(_));
+            let ordered = matches!(input, Input::Order(_) | Input::Force(_));
             let effects = step(&self.fleet, &mut self.state, input, now);
             if let Some(watch) = self.watch.filter(|_| !effects.is_empty()) {
                 watch(&self.fleet, ordered, &effects, &self.state, now);
