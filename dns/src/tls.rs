@@ -26,5 +26,7 @@ pub fn tls_config(
         builder.with_protocol_versions(versions)?.with_no_client_auth().with_cert_resolver(resolver);
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.ticketer = ring::Ticketer::new()?;
+    // The strongest that both sides know, whatever order the client prefers.
+    config.ignore_client_order = true;
     Ok(Arc::new(config))
 }

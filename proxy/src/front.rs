@@ -68,6 +68,8 @@ pub fn front_tls(
         .with_no_client_auth()
         .with_cert_resolver(resolver);
     config.ticketer = ring::Ticketer::new()?;
+    // The strongest that both sides know, whatever order the client prefers.
+    config.ignore_client_order = true;
     if settings.http2 {
         config.alpn_protocols.push(b"h2".to_vec());
     }

@@ -35,7 +35,7 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// Answers every request with 200, `/early...` before it has read the body.
+    /// Answers every request with 200, `/early` before it has read the body, `/large` with 16 MiB.
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let addr = listener.local_addr().expect("an address");
@@ -107,9 +107,17 @@ async fn listen(mut stream: TcpStream, record: Arc<Mutex<Record>>) {
 }
 
 async fn answer(stream: &mut TcpStream, head: &[String]) -> bool {
-    let body = if head[0].starts_with("HEAD ") { "" } else { "recorded" };
-    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{body}");
-    stream.write_all(answer.as_bytes()).await.is_ok()
+    let times = if head[0].contains(" /large ") { 16 << 20 >> 3 } else { 1 };
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 8 * times);
+    let mut sent = stream.write_all(answer.as_bytes()).await.is_ok();
+    if head[0].starts_with("HEAD ") {
+        return sent;
+    }
+    let piece = "recorded".repeat(times.min(4096));
+    for _ in 0..times / (piece.len() / 8) {
+        sent = sent && stream.write_all(piece.as_bytes()).await.is_ok();
+    }
+    sent
 }
 
 type Head = (Vec<String>, usize);

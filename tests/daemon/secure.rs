@@ -3,7 +3,9 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -13,22 +15,30 @@ use tokio_rustls::client::TlsStream;
 
 use crate::scene::{HOST, Scene, free_address};
 
-/// A listener for HTTPS beside the plain one.
+/// Listeners for TLS beside the plain ones.
 pub(crate) struct Secure {
     pub(crate) https: SocketAddr,
+    pub(crate) dot: SocketAddr,
     certificate: CertificateDer<'static>,
 }
 
 impl Secure {
     /// Adds them to the configuration of a daemon that has not been started yet.
     pub(crate) fn add_to(scene: &Scene) -> Self {
-        let https = free_address();
-        let made = rcgen::generate_simple_self_signed(vec![HOST.to_owned()]).expect("a certificate");
-        scene.write("edge.crt", &made.cert.pem());
-        scene.write("edge.key", &made.signing_key.serialize_pem());
+        let (https, dot) = (free_address(), free_address());
+        let key = KeyPair::generate().expect("random numbers");
+        let mut params = CertificateParams::new(vec![HOST.to_owned()]).expect("a name");
+        // As long as certificates of today may live.
+        let day = Duration::from_secs(24 * 3600);
+        let now = Duration::from_secs(jiff::Timestamp::now().as_second().unsigned_abs());
+        params.not_before = date_time_ymd(1970, 1, 1) + now - day;
+        params.not_after = params.not_before + 90 * day;
+        let certificate = params.self_signed(&key).expect("a certificate");
+        scene.write("edge.crt", &certificate.pem());
+        scene.write("edge.key", &key.serialize_pem());
         scene.edit("[node]\n", "certificates = [{ cert = \"edge.crt\", key = \"edge.key\" }]\n[node]\n");
-        scene.edit("[listen]\n", &format!("[listen]\nhttps = [\"{https}\"]\n"));
-        Self { https, certificate: made.cert.der().clone() }
+        scene.edit("[listen]\n", &format!("[listen]\nhttps = [\"{https}\"]\ndot = [\"{dot}\"]\n"));
+        Self { https, dot, certificate: certificate.der().clone() }
     }
 
     /// Clients that trust the certificate, offer this protocol and make a whole handshake each time.

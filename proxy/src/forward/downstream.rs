@@ -168,13 +168,14 @@ impl Downstream {
     }
 
     /// Lets the client see that an answer ends too early where its framing does not show it: a body that ends with the
-    /// connection ends with a reset instead. Streams of HTTP/2 are cut by their connection.
-    pub(crate) fn spoil(&self) {
+    /// connection ends with a reset instead. So does one whose client takes nothing (`stalled`): the kernel would keep
+    /// what waits for it long after the connection is over for us. Streams of HTTP/2 are cut by their connection.
+    pub(crate) fn spoil(&self, stalled: bool) {
         if let Self::Http1(session) = self
             && let Some(head) = session.response_written()
-            && !head.headers.contains_key(CONTENT_LENGTH)
-            && !head.headers.contains_key(TRANSFER_ENCODING)
-            && let Some(wire) = (**session.stream()).as_any().downcast_ref::<Wire>()
+            && (stalled || !head.headers.contains_key(CONTENT_LENGTH))
+            && (stalled || !head.headers.contains_key(TRANSFER_ENCODING))
+            && let Some(wire) = wire(session)
         {
             // Where it cannot be set, the client is told the usual way.
             let _ = SockRef::from(wire.tcp()).set_linger(Some(Duration::ZERO));

@@ -40,7 +40,7 @@ pub(crate) async fn run(
         Err(error) => {
             tracing::debug!(origin = %target.name(), %error, "an answer broke off");
             outcome.fault = Some(broken_off(&error));
-            session.spoil();
+            session.spoil(*error.etype() == ErrorType::WriteTimedout);
             return outcome;
         }
     }
