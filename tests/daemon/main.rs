@@ -11,6 +11,7 @@ mod disk;
 mod drains;
 mod failover;
 mod http2;
+mod idle;
 mod metrics;
 mod notify;
 mod recorder;

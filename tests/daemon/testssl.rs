@@ -96,10 +96,8 @@ async fn testssl_finds_nothing_worse_than_low() {
     let https = format!("https://{HOST}:{}", secure.https.port());
     let dot = format!("{HOST}:{}", secure.dot.port());
     // What the library could do wrong is asked once; how it is set up, of each listener.
-    let (https, dot) = tokio::join!(
-        scan(&scene, &https, &[&SETTINGS[..], &["-h", "-U"]].concat()),
-        scan(&scene, &dot, &SETTINGS),
-    );
+    let all = [&SETTINGS[..], &["-h", "-U"]].concat();
+    let (https, dot) = tokio::join!(scan(&scene, &https, &all), scan(&scene, &dot, &SETTINGS),);
     judge("HTTPS", &https, &["heartbleed", "CCS", "ROBOT", "secure_client_renego", "HSTS_time"]);
     judge("DNS over TLS", &dot, &[]);
 }
