@@ -3,6 +3,7 @@
 mod abuse;
 mod access_log;
 mod admin;
+mod bounds;
 mod client;
 mod commands;
 mod demo;

@@ -55,7 +55,11 @@ impl Secure {
 
     /// A session with the HTTPS listener.
     pub(crate) async fn connect(&self, alpn: &[u8]) -> io::Result<TlsStream<TcpStream>> {
-        let stream = TcpStream::connect(self.https).await?;
+        self.connect_to(self.https, alpn).await
+    }
+
+    pub(crate) async fn connect_to(&self, at: SocketAddr, alpn: &[u8]) -> io::Result<TlsStream<TcpStream>> {
+        let stream = TcpStream::connect(at).await?;
         stream.set_nodelay(true)?;
         let name = ServerName::try_from(HOST).expect("a name");
         self.connector(alpn).connect(name, stream).await

@@ -28,18 +28,7 @@ const SETTINGS: [&str; 5] = ["-p", "-s", "-f", "-S", "-P"];
 async fn scan(scene: &Scene, target: &str, checks: &[&str]) -> Vec<Value> {
     let file = scene.path(&format!("{}.json", target.replace(['/', ':'], "_")));
     let child = Command::new("testssl")
-        .args([
-            "--ip",
-            "127.0.0.1",
-            "--nodns",
-            "none",
-            "--quiet",
-            "--color",
-            "0",
-            "--warnings",
-            "batch",
-            "--fast",
-        ])
+        .args(["--ip", "127.0.0.1", "--nodns", "none", "--quiet", "--color", "0", "--warnings", "batch"])
         .args(checks)
         .arg("--jsonfile")
         .arg(&file)

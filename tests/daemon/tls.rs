@@ -99,7 +99,7 @@ pub(crate) fn shown(session: &TlsStream<TcpStream>) -> CertificateDer<'static> {
 }
 
 /// One request on a session, and the whole answer.
-async fn visit(mut session: TlsStream<TcpStream>) -> io::Result<String> {
+pub(crate) async fn visit(mut session: TlsStream<TcpStream>) -> io::Result<String> {
     session.write_all(&request("GET", HOST, "/", &[("Connection", "close")], b"")).await?;
     let mut answer = Vec::new();
     tokio::time::timeout(PATIENCE, session.read_to_end(&mut answer)).await.map_err(io::Error::other)??;
