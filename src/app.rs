@@ -104,104 +104,176 @@ fn low_port(at: &str, error: &std::io::Error) -> &'static str {
 
 async fn serve(path: &Path, loaded: Loaded, mut hangups: Signal) -> Result<(), AppError> {
     let mut signals = Signals::catch()?;
-    let clock = Clock::start();
-    let metrics = Arc::new(Metrics::new()?);
-    let worlds = Worlds::default();
-    let (results, observations) = mpsc::channel(OBSERVATIONS_MAX);
-    let (messages, inbox) = mpsc::channel(QUEUE_MAX);
-    let (round, mut first_round) = watch::channel(false);
-    let (stop_control, stopped) = watch::channel(false);
-
-    let present = Present::of(path.to_owned(), &loaded);
-    let config = present.config.clone();
-    let Loaded { zones, probes, targets, certificates, .. } = loaded;
-    listeners::try_all(&config)?;
-    let access_log = AccessLog::start(config.access_log.as_deref(), metrics.access_log.clone())?;
-    let access_log = Arc::new(access_log);
-    metrics.certificates(&certificates);
-    let settings = Arc::new(Settings { certificates });
-    let notify = Notify::from_env();
-    notify.starting(config.startup_deadline).await;
-    let wiring = Wiring { results, worlds: worlds.clone(), metrics: metrics.clone(), clock, round };
-    let plan = Plan::new(&config, zones, probes, targets, settings);
-    let Assembly { control, store } = assemble::assemble(&config, plan, wiring).await?;
-    let handle = Handle::new(messages);
-    let mut control = tokio::spawn(control.run(inbox, observations, stopped));
-    let tending = tokio::spawn(notify.clone().tend(handle.clone(), worlds.clone()));
-
-    let readiness = Readiness::default();
-    let (reloads, mut reload_requests) = mpsc::channel(reload::QUEUE_MAX);
-    let admin = Admin {
-        node: config.node.name.clone(),
-        started: wall(),
-        control: handle.clone(),
-        store,
-        worlds: worlds.clone(),
-        metrics: metrics.clone(),
-        readiness: readiness.clone(),
-        reloads,
-    };
-    let traffic =
-        Traffic { metrics: metrics.clone(), control: handle.clone(), access_log: access_log.clone() };
-    let traffic = Arc::new(traffic);
-    let mut listeners = Listeners::new(&config, &worlds, &traffic, admin.clone())?;
-    let (socket, _socket_file) = open_socket(&config, admin)?;
-    let admin_tasks = vec![socket, tending];
-    let early = listeners::doors(&config).into_iter().filter(|(kind, _)| *kind == Kind::Admin);
-    listeners.serve(listeners.bind(early).await?);
-
-    let waited = tokio::select! {
-        waited = tokio::time::timeout(config.startup_deadline, first_round.wait_for(|complete| *complete)) => waited,
-        () = signals.stop() => return finish(stop_control, control, admin_tasks).await,
-    };
-    if waited.is_err() {
-        tracing::warn!(
-            "the first round of probes is not complete; opening all the same, on what the store knows"
-        );
+    let mut daemon = Daemon::start(path, loaded).await?;
+    tokio::select! {
+        () = daemon.first_round() => {}
+        () = signals.stop() => return daemon.finish().await,
     }
-    match listeners.bind(listeners::doors(&config)).await {
-        Ok(bound) => listeners.serve(bound),
-        Err(error) => {
-            finish(stop_control, control, admin_tasks).await?;
-            return Err(error);
-        }
+    if let Err(error) = daemon.open().await {
+        daemon.finish().await?;
+        return Err(error);
     }
-    readiness.set(Stage::Open);
-    notify.ready().await;
-    let listen = &config.listen;
-    tracing::info!(http = ?listen.http, https = ?listen.https, dns = ?listen.dns, dot = ?listen.dot, "ready");
-
-    let parts = reload::Parts {
-        listeners,
-        control: handle,
-        metrics,
-        access_log: access_log.clone(),
-        notify: notify.clone(),
-    };
-    let mut reloader = Reloader::new(present, parts);
     tokio::select! {
         () = signals.stop() => {}
-        () = reloader.run(&mut hangups, &mut reload_requests) => {}
-        // Without it nothing would ever move again; a supervisor's restart resumes where the store says.
-        ended = &mut control => {
-            return Err(AppError::Control(ended.err().map_or_else(String::new, |error| error.to_string())));
-        }
+        error = daemon.run(&mut hangups) => return Err(error),
     }
-    // Whoever waits for a reload hears that there is none to come.
-    drop(reload_requests);
-    let drain_deadline = reloader.present().drain_deadline;
-    readiness.set(Stage::Draining);
-    notify.stopping(drain_deadline).await;
-    tracing::info!(
-        deadline_ms = drain_deadline.as_millis(),
-        "stopping: draining; a second signal stops at once"
-    );
     tokio::select! {
-        () = reloader.listeners.drain(drain_deadline) => {}
+        () = daemon.drain() => {}
         () = signals.stop() => tracing::warn!("stopping at once"),
     }
-    end_log(access_log).await;
-    finish(stop_control, control, admin_tasks).await
+    daemon.end_log().await;
+    daemon.finish().await
+}
+
+/// A daemon from its first moment to its last.
+struct Daemon {
+    control: JoinHandle<()>,
+    stop_control: watch::Sender<bool>,
+    first_round: watch::Receiver<bool>,
+    /// They only look at the control task.
+    onlookers: Vec<JoinHandle<()>>,
+    _socket_file: SocketFile,
+    reloader: Reloader,
+    reloads: mpsc::Receiver<reload::Request>,
+    access_log: Arc<AccessLog>,
+    readiness: Readiness,
+    notify: Notify,
+}
+
+impl Daemon {
+    /// Everything but traffic: it is probed, and can be asked why it waits.
+    async fn start(path: &Path, loaded: Loaded) -> Result<Self, AppError> {
+        let clock = Clock::start();
+        let metrics = Arc::new(Metrics::new()?);
+        let worlds = Worlds::default();
+        let (results, observations) = mpsc::channel(OBSERVATIONS_MAX);
+        let (messages, inbox) = mpsc::channel(QUEUE_MAX);
+        let (round, first_round) = watch::channel(false);
+        let (stop_control, stopped) = watch::channel(false);
+
+        let present = Present::of(path.to_owned(), &loaded);
+        let config = present.config.clone();
+        let Loaded { zones, probes, targets, certificates, .. } = loaded;
+        listeners::try_all(&config)?;
+        let access_log = AccessLog::start(config.access_log.as_deref(), metrics.access_log.clone())?;
+        let access_log = Arc::new(access_log);
+        metrics.certificates(&certificates);
+        let settings = Arc::new(Settings { certificates });
+        let notify = Notify::from_env();
+        notify.starting(config.startup_deadline).await;
+        let wiring = Wiring { results, worlds: worlds.clone(), metrics: metrics.clone(), clock, round };
+        let plan = Plan::new(&config, zones, probes, targets, settings);
+        let Assembly { control, store } = assemble::assemble(&config, plan, wiring).await?;
+        let handle = Handle::new(messages);
+        let control = tokio::spawn(control.run(inbox, observations, stopped));
+        let tending = tokio::spawn(notify.clone().tend(handle.clone(), worlds.clone()));
+
+        let (readiness, (requests, reloads)) = (Readiness::default(), mpsc::channel(reload::QUEUE_MAX));
+        let admin = Admin {
+            node: config.node.name.clone(),
+            started: wall(),
+            control: handle.clone(),
+            store,
+            worlds: worlds.clone(),
+            metrics: metrics.clone(),
+            readiness: readiness.clone(),
+            reloads: requests,
+        };
+        let (socket, _socket_file) = open_socket(&config, admin.clone())?;
+        let traffic =
+            Traffic { metrics: metrics.clone(), control: handle.clone(), access_log: access_log.clone() };
+        let mut listeners = Listeners::new(&config, &worlds, &Arc::new(traffic), admin)?;
+        let early = listeners::doors(&config).into_iter().filter(|(kind, _)| *kind == Kind::Admin);
+        listeners.serve(listeners.bind(early).await?);
+        let parts = reload::Parts {
+            listeners,
+            control: handle,
+            metrics,
+            access_log: access_log.clone(),
+            notify: notify.clone(),
+        };
+        Ok(Self {
+            control,
+            stop_control,
+            first_round,
+            onlookers: vec![socket, tending],
+            _socket_file,
+            reloader: Reloader::new(present, parts),
+            reloads,
+            access_log,
+            readiness,
+            notify,
+        })
+    }
+
+    /// Until the first complete round of probes has led to published decisions, or has taken too long.
+    async fn first_round(&mut self) {
+        let deadline = self.reloader.present().startup_deadline;
+        let complete = self.first_round.wait_for(|complete| *complete);
+        if tokio::time::timeout(deadline, complete).await.is_err() {
+            tracing::warn!(
+                "the first round of probes is not complete; opening all the same, on what the store knows"
+            );
+        }
+    }
+
+    /// Begins to serve.
+    async fn open(&mut self) -> Result<(), AppError> {
+        let Self { reloader, readiness, notify, .. } = self;
+        let wanted = listeners::doors(reloader.present());
+        let bound = reloader.listeners.bind(wanted).await?;
+        reloader.listeners.serve(bound);
+        readiness.set(Stage::Open);
+        notify.ready().await;
+        let listen = &reloader.present().listen;
+        tracing::info!(http = ?listen.http, https = ?listen.https, dns = ?listen.dns, dot = ?listen.dot, "ready");
+        Ok(())
+    }
+
+    /// Serves and reloads. It only ends with the control task, which has failed: without it nothing would ever move again;
+    /// a supervisor's restart resumes where the store says.
+    async fn run(&mut self, hangups: &mut Signal) -> AppError {
+        let ended = tokio::select! {
+            ended = &mut self.control => ended,
+            never = self.reloader.run(hangups, &mut self.reloads) => match never {},
+        };
+        AppError::Control(ended.err().map_or_else(String::new, |error| error.to_string()))
+    }
+
+    /// Takes no new work, and lets the old finish in its time.
+    async fn drain(&mut self) {
+        // Whoever waits for a reload hears that there is none to come.
+        self.reloads.close();
+        while self.reloads.try_recv().is_ok() {}
+        let deadline = self.reloader.present().drain_deadline;
+        self.readiness.set(Stage::Draining);
+        self.notify.stopping(deadline).await;
+        tracing::info!(
+            deadline_ms = deadline.as_millis(),
+            "stopping: draining; a second signal stops at once"
+        );
+        self.reloader.listeners.drain(deadline).await;
+    }
+
+    /// What the last requests left to be written is written, unless the disk will not take it.
+    async fn end_log(&self) {
+        let log = self.access_log.clone();
+        let ended = tokio::task::spawn_blocking(move || log.finish(STOP)).await;
+        if !ended.unwrap_or(false) {
+            tracing::warn!("the end of the access log could not be written");
+        }
+    }
+
+    /// The control task ends, then everything that only looked at it.
+    async fn finish(self) -> Result<(), AppError> {
+        self.stop_control.send_replace(true);
+        if let Err(error) = self.control.await {
+            tracing::error!(%error, "the control task ended badly");
+        }
+        self.onlookers.iter().for_each(JoinHandle::abort);
+        tracing::info!("stopped");
+        Ok(())
+    }
 }
 
 /// The control socket is open from the first moment on: a daemon that is starting can be asked why it waits.
@@ -214,31 +286,6 @@ fn open_socket(
         |source| AppError::Listen { what: "the control socket", at: path.display().to_string(), source };
     let (socket, file) = admin::bind_socket(path).map_err(failed)?;
     Ok((tokio::spawn(admin::serve_socket(socket, admin)), file))
-}
-
-/// What the last requests left to be written is written, unless the disk will not take it.
-async fn end_log(log: Arc<AccessLog>) {
-    let ended = tokio::task::spawn_blocking(move || log.finish(STOP)).await;
-    if !ended.unwrap_or(false) {
-        tracing::warn!("the end of the access log could not be written");
-    }
-}
-
-/// The control task ends, then everything that only looked at it.
-async fn finish(
-    stop_control: watch::Sender<bool>,
-    control: JoinHandle<()>,
-    admin: Vec<JoinHandle<()>>,
-) -> Result<(), AppError> {
-    stop_control.send_replace(true);
-    if let Err(error) = control.await {
-        tracing::error!(%error, "the control task ended badly");
-    }
-    for task in admin {
-        task.abort();
-    }
-    tracing::info!("stopped");
-    Ok(())
 }
 
 /// The signals that end a daemon.

@@ -10,6 +10,7 @@
 
 mod summary;
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -149,7 +150,11 @@ impl Reloader {
     }
 
     /// Reloads at every SIGHUP and every request. A SIGHUP that comes during a reload leads to one more. Never ends.
-    pub(crate) async fn run(&mut self, hangups: &mut Signal, requests: &mut mpsc::Receiver<Request>) {
+    pub(crate) async fn run(
+        &mut self,
+        hangups: &mut Signal,
+        requests: &mut mpsc::Receiver<Request>,
+    ) -> Infallible {
         loop {
             tokio::select! {
                 Some(()) = hangups.recv() => {
