@@ -3,9 +3,8 @@
 mod files;
 mod kit;
 mod listeners;
+mod origins;
 mod races;
-
-use std::time::Duration;
 
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -218,113 +217,6 @@ impl Scene {
         let history = self.json(&["history", "-n", "1000"]).await;
         history.as_array().expect("a list").iter().filter(|entry| entry["kind"] == "reloaded").count()
     }
-}
-
-#[tokio::test]
-async fn haproxy_918_health_survives_a_reload_and_new_origins_wait_for_a_pass() {
-    let mut scene = Scene::set(Script { sites: vec![("main", 2), ("dr", 1)], ..Script::default() }).await;
-    let dead = scene.entry("main2");
-    scene.kill("main2").await;
-    scene.start_daemon().await;
-    scene.wait_ready().await;
-    let addr = scene.origins["main2"].addr.to_string();
-    let stranger = free_address();
-    // Nobody listens there: it can never pass.
-    scene.edit(&dead, &format!("{dead}, {{ url = \"http://{stranger}\" }}"));
-    let load = Load::start(scene.http, 2, &["GET"]);
-    load.more(&scene, 50).await;
-    scene.hang_up().await;
-    load.more(&scene, 200).await;
-    let log = load.end().await;
-    assert!(log.iter().all(crate::client::Entry::is_ok));
-    assert_eq!(scene.metric("tidegate_retries_total", &[]).await, 0.0, "nobody was even tried there");
-    let status = scene.json(&["status"]).await.to_string();
-    assert!(status.contains(&addr), "{status}");
-    assert!(scene.history().await.iter().all(|entry| entry["kind"] == "start"), "nothing moved");
-}
-
-#[tokio::test]
-async fn powerdns_7988_checks_end_with_their_origin() {
-    let talker = Talker::start().await;
-    let scene = Scene::set(Script::default()).await;
-    scene.edit("[zone.", &talking(&talker));
-    let mut scene = scene;
-    scene.start_daemon().await;
-    scene.wait_ready().await;
-    scene.eventually("it is checked", async || talker.checks() > 2).await;
-    assert!(scene.metrics().await.contains("service=\"talk\""));
-
-    let before = talker.checks();
-    scene.eventually("a reload leaves it alone", async || talker.checks() > before + 2).await;
-    scene.edit("hosts = [\"talk.test\"]", "hosts = [\"talk.test\", \"chat.test\"]");
-    assert_eq!(scene.reload().await.0, 0);
-    let config = std::fs::read_to_string(scene.path("tidegate.toml")).expect("it is there");
-    let (from, to) =
-        (config.find("[service.talk]").expect("it is there"), config.find("[zone.").expect("it is there"));
-    scene.write("tidegate.toml", &(config[..from].to_owned() + &config[to..]));
-    let (code, said) = scene.reload().await;
-    assert_eq!(code, 0, "{said}");
-    // A probe that was on its way may still arrive.
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let last = talker.checks();
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(talker.checks(), last, "ten intervals later");
-    let metrics = scene.metrics().await;
-    assert!(!metrics.contains("service=\"talk\""), "{metrics}");
-}
-
-#[tokio::test]
-async fn a_changed_check_takes_the_place_of_the_old_one() {
-    let talker = Talker::start().await;
-    let mut scene = Scene::set(Script::default()).await;
-    scene.edit("[zone.", &talking(&talker));
-    scene.start_daemon().await;
-    scene.wait_ready().await;
-    scene.eventually("it is checked", async || talker.checks() > 2).await;
-    scene.edit(
-        "critical = false\ncheck = { path = \"/health\"",
-        "critical = false\ncheck = { path = \"/other\"",
-    );
-    assert_eq!(scene.reload().await.0, 0);
-    let more = async |count| {
-        let before = talker.others();
-        scene.eventually("it is checked anew", async || talker.others() >= before + count).await;
-    };
-    // A probe of the old kind that was on its way may still arrive.
-    more(3).await;
-    let last = talker.checks();
-    more(10).await;
-    assert_eq!(talker.checks(), last);
-    assert_eq!(scene.metric("tidegate_origin_up", &[("service", "talk")]).await, 1.0);
-}
-
-#[tokio::test]
-async fn connections_to_origins_that_stay_are_used_on() {
-    let talker = Talker::start().await;
-    let mut scene = Scene::set(Script::default()).await;
-    scene.edit("[zone.", &talking(&talker));
-    scene.start_daemon().await;
-    scene.wait_ready().await;
-    let ask = async || {
-        let answer = crate::client::exchange(scene.http, &request("GET", "talk.test", "/", &[], b"")).await;
-        assert_eq!(answer.expect("an answer").code, 200);
-    };
-    scene
-        .eventually("the talker is up", async || {
-            scene.metric("tidegate_origin_up", &[("service", "talk")]).await > 0.0
-        })
-        .await;
-    ask().await;
-    for turn in 0..5 {
-        scene.write("scene.test.zone", &format!("{ZONE_HEAD}n{turn} IN A 192.0.2.{turn}\n"));
-        // Origins before it get other numbers.
-        let dr = format!("origins.dr = [{}]\n", scene.entry("dr1"));
-        let (from, to) = if turn % 2 == 0 { (dr, "# without\n".into()) } else { ("# without\n".into(), dr) };
-        scene.edit(&from, &to);
-        assert_eq!(scene.reload().await.0, 0);
-        ask().await;
-    }
-    assert_eq!(talker.connections(), 1, "an unchanged origin is reached as before");
 }
 
 #[tokio::test]

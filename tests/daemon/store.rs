@@ -81,3 +81,44 @@ async fn a_full_disk_stops_switching_and_never_serving() {
     assert_eq!(scene.metric("tidegate_group_epoch", &[]).await, epoch);
     assert_eq!(scene.visit().await.body, format!("{place}1"), "{HOST}");
 }
+
+/// What is served has to be on disk first, or a restart could give a serial to another content.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_whose_serials_cannot_be_written_is_refused_and_can_be_had_later() {
+    let mut scene = Scene::set(Script { sites: vec![("main", 1), ("dr", 1)], ..Script::default() }).await;
+    let socket = scene.path("tidegate.sock");
+    scene.edit("[listen]\n", &format!("[listen]\nsocket = \"{}\"\n", socket.display()));
+    scene.move_socket(socket);
+    let disk = Disk::mount(&scene.path("state"), "3m").await;
+    start(&mut scene, &disk).await;
+    for site in ["main", "dr"] {
+        scene.wait_fitness(site, "fit").await;
+    }
+    disk.fill();
+    switch_until_refused(&scene).await;
+    let zone = std::fs::read_to_string(scene.path("scene.test.zone")).expect("the zone");
+    let found = async |name: &str| {
+        let answer = crate::client::resolve(scene.dns, &format!("{name}.scene.test")).await;
+        answer.expect("DNS answers").1
+    };
+    let mut refused = None;
+    for turn in 0..100 {
+        scene.write("scene.test.zone", &format!("{zone}n{turn} IN A 192.0.2.99\n"));
+        match scene.api("POST", "/api/v1/reload", "").await {
+            (200, _) => assert_eq!(found(&format!("n{turn}")).await, ["192.0.2.99"]),
+            (code, said) => {
+                refused = Some((turn, code, said));
+                break;
+            }
+        }
+    }
+    let (turn, code, said) = refused.expect("a hundred serials were written to a full disk");
+    assert!(code == 409 && said.contains("not-stored") && said.contains("serials"), "{code} {said}");
+    assert_eq!(scene.metric("tidegate_config_last_reload_successful", &[]).await, 0.0);
+    assert!(found(&format!("n{turn}")).await.is_empty(), "it is not served");
+    assert_eq!(scene.visit().await.code, 200);
+
+    disk.empty();
+    scene.eventually("there is room", async || scene.api("POST", "/api/v1/reload", "").await.0 == 200).await;
+    assert_eq!(found(&format!("n{turn}")).await, ["192.0.2.99"]);
+}

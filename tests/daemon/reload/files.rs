@@ -161,15 +161,19 @@ async fn certificates_behind_links_that_are_moved_are_read_anew() {
         std::os::unix::fs::symlink(scene.path(to), &new).expect("a link");
         std::fs::rename(new, scene.path(what)).expect("it takes its place");
     };
-    let der = secured.issue("renewal1", &[HOST]);
+    let ends =
+        async |name| scene.metric("tidegate_certificate_expires_timestamp_seconds", &[("name", name)]).await;
+    let der = secured.issue("renewal1", &["renewed.test", HOST]);
     link("www.crt", "renewal1.crt");
     // One link is moved, the other is not yet: refused, and the old one is served.
     let before = shown(&secured.shake(secured.https, HOST, b"http/1.1").await.expect("a session"));
     scene.hang_up_in_vain().await;
     let kept = shown(&secured.shake(secured.https, HOST, b"http/1.1").await.expect("a session"));
     assert_eq!(kept, before);
+    assert!(ends(HOST).await > 0.0 && ends("renewed.test").await == 0.0);
     link("www.key", "renewal1.key");
     scene.hang_up().await;
+    assert!(ends(HOST).await == 0.0 && ends("renewed.test").await > 0.0, "named by its first name");
     for (at, alpn) in [(secured.https, &b"http/1.1"[..]), (secured.dot, b"dot")] {
         assert_eq!(shown(&secured.shake(at, HOST, alpn).await.expect("a session")), der);
     }
