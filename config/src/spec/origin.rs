@@ -15,7 +15,7 @@ spec! {
     struct OriginSpec in "service.NAME.origins.SITE[]" {
         /// `http://`, `https://` or `tcp://` with an IP address and a port; without a port 80 and 443 are meant.
         required url: OriginUrl = origin_url,
-        /// The machine it runs on, for people: `status` shows it beside the origin. Default none.
+        /// The machine it runs on: draining a machine drains its origins in every service. Default none.
         optional host: String = machine,
         /// Share of requests relative to the site's other origins. Default 1, 1 to 256.
         pending weight: u64 = |field| field.integer(1..=256),
