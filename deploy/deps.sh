@@ -13,7 +13,7 @@ tools="${TIDEGATE_TOOLS:-$HOME/.cache/tidegate/tools}"
 
 # program:package, one line each
 build_needs="cc:gcc cmake:cmake make:make"
-test_needs="$build_needs slowhttptest:slowhttptest testssl:testssl.sh openssl:openssl hexdump:bsdextrautils ps:procps nsd:nsd kdig:knot-dnsutils promtool:prometheus setpriv:util-linux h2load:nghttp2-client"
+test_needs="$build_needs slowhttptest:slowhttptest testssl:testssl.sh nsd:nsd kdig:knot-dnsutils promtool:prometheus setpriv:util-linux h2load:nghttp2-client"
 package_needs="$build_needs strip:binutils dpkg-shlibdeps:dpkg-dev"
 package_test_needs="debootstrap:debootstrap lintian:lintian systemd-analyze:systemd strace:strace unshare:util-linux ip:iproute2 pgrep:procps pip3:python3-pip curl:curl dig:bind9-dnsutils openssl:openssl"
 bench_needs="python3:python3 gdnsd:gdnsd nsd:nsd knotd:knot haproxy:haproxy nginx:nginx-light dnsperf:dnsperf wrk:wrk h2load:nghttp2-client openssl:openssl"

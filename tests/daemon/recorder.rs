@@ -43,6 +43,8 @@ impl Recorder {
         let shared = Arc::clone(&record);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                // A head and its body are two writes.
+                let _ = stream.set_nodelay(true);
                 tokio::spawn(listen(stream, Arc::clone(&shared)));
             }
         });
