@@ -7,7 +7,6 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use pingora_http::RequestHeader;
 
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -86,16 +85,27 @@ impl ClientAddress {
 }
 
 /// The other end of a client connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Peer {
     /// The socket's address, or what the PROXY header of a trusted network names.
     pub(crate) addr: SocketAddr,
     /// The connection is encrypted.
     pub(crate) tls: bool,
+    /// The address as origins are told, written once for all requests.
+    written: HeaderValue,
+}
+
+impl Peer {
+    pub(crate) fn new(addr: SocketAddr, tls: bool) -> Self {
+        let written = addr.ip().to_canonical().to_string();
+        // An address has nothing in it that a value cannot have.
+        let written = HeaderValue::try_from(written).unwrap_or(HeaderValue::from_static("unknown"));
+        Self { addr, tls, written }
+    }
 }
 
 /// Whom one request comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Caller {
     /// Who is connected here.
     pub(crate) peer: Peer,
@@ -108,13 +118,15 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    pub(crate) fn of(peer: Peer, headers: &HeaderMap, addresses: &ClientAddress) -> Self {
+    pub(crate) fn of(peer: &Peer, headers: &HeaderMap, addresses: &ClientAddress) -> Self {
         let direct = peer.addr.ip().to_canonical();
-        if !addresses.believes(direct) {
-            return Self { peer, client: direct, believed: false, secure: peer.tls };
+        let believed = addresses.believes(direct);
+        let mut caller = Self { peer: peer.clone(), client: direct, believed, secure: peer.tls };
+        if believed {
+            caller.client = client(direct, headers, addresses);
+            caller.secure = said_scheme(headers).map_or(peer.tls, |scheme| scheme == "https");
         }
-        let secure = said_scheme(headers).map_or(peer.tls, |scheme| scheme == "https");
-        Self { peer, client: client(direct, headers, addresses), believed: true, secure }
+        caller
     }
 }
 
@@ -133,36 +145,31 @@ pub(crate) fn is_lookalike(name: &HeaderName) -> bool {
     name.iter().any(|&b| odd(b)) && GUARDED.iter().chain(&CLAIMS).any(alike)
 }
 
-/// Tells an origin whom a request comes from. `head` holds the client's own fields.
-pub(crate) fn mark(head: &mut RequestHeader, caller: &Caller) -> pingora_core::Result<()> {
-    let mut chain = Vec::with_capacity(48);
-    if caller.believed {
-        for earlier in head.headers.get_all(X_FORWARDED_FOR) {
-            chain.extend_from_slice(earlier.as_bytes());
-            chain.extend_from_slice(b", ");
-        }
-    } else {
-        for claim in &CLAIMS {
-            head.remove_header(claim);
-        }
-    }
-    chain.extend_from_slice(caller.peer.addr.ip().to_canonical().to_string().as_bytes());
-    // Built from values that were valid and an address.
-    let chain = HeaderValue::from_bytes(&chain).unwrap_or(HeaderValue::from_static("unknown"));
-    head.remove_header(&X_FORWARDED_FOR);
-    head.insert_header(X_FORWARDED_FOR, chain)?;
+/// Tells an origin whom a request comes from. `headers` holds the client's own fields.
+pub(crate) fn mark(headers: &mut HeaderMap, caller: &Caller) {
+    let chain = if caller.believed { chain(headers, caller) } else { caller.peer.written.clone() };
+    headers.insert(X_FORWARDED_FOR, chain);
     let scheme = if caller.secure { "https" } else { "http" };
-    head.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static(scheme))?;
-    if caller.believed && head.headers.get_all(X_FORWARDED_HOST).iter().count() == 1 {
-        return Ok(());
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
+    if caller.believed && headers.get_all(X_FORWARDED_HOST).iter().count() == 1 {
+        return;
     }
-    match head.headers.get(header::HOST).filter(|host| !host.is_empty()).cloned() {
-        Some(host) => head.insert_header(X_FORWARDED_HOST, host),
-        None => {
-            head.remove_header(&X_FORWARDED_HOST);
-            Ok(())
-        }
+    match headers.get(header::HOST).filter(|host| !host.is_empty()).cloned() {
+        Some(host) => headers.insert(X_FORWARDED_HOST, host),
+        None => headers.remove(X_FORWARDED_HOST),
+    };
+}
+
+/// The chain of a believed peer, with the peer itself at its end.
+fn chain(headers: &HeaderMap, caller: &Caller) -> HeaderValue {
+    let mut chain = Vec::with_capacity(48);
+    for earlier in headers.get_all(X_FORWARDED_FOR) {
+        chain.extend_from_slice(earlier.as_bytes());
+        chain.extend_from_slice(b", ");
     }
+    chain.extend_from_slice(caller.peer.written.as_bytes());
+    // Valid values with `, ` between them are a valid value.
+    HeaderValue::from_bytes(&chain).unwrap_or_else(|_| caller.peer.written.clone())
 }
 
 /// What a believed peer says about the client's scheme, if it says one thing.

@@ -47,8 +47,8 @@ pub(crate) async fn run(
     let served = async {
         let Some(open) = Box::pin(front::open(shared, front, tcp, socket)).await else { return };
         match open.protocol {
-            Protocol::Http2 => Box::pin(http2::serve(shared, open.stream, open.peer, phase)).await,
-            Protocol::Http1 => serve(shared, open.stream, open.peer, phase).await,
+            Protocol::Http2 => Box::pin(http2::serve(shared, open.stream, &open.peer, phase)).await,
+            Protocol::Http1 => serve(shared, open.stream, &open.peer, phase).await,
         }
         drop(open.place);
     };
@@ -59,7 +59,7 @@ pub(crate) async fn run(
     }
 }
 
-async fn serve(shared: &Shared, mut stream: Stream, peer: Peer, mut phase: watch::Receiver<Phase>) {
+async fn serve(shared: &Shared, mut stream: Stream, peer: &Peer, mut phase: watch::Receiver<Phase>) {
     let mut carry = BytesMut::new();
     let requests_max = shared.settings().limits.requests_per_connection_max;
     for served in 1..=requests_max {
@@ -147,7 +147,7 @@ async fn arrival(stream: &mut Stream, carry: &mut BytesMut) -> bool {
 }
 
 /// Answers a request that never became one, and closes.
-async fn refuse(shared: &Shared, limits: &Limits, mut stream: Stream, peer: Peer, refusal: Refusal) {
+async fn refuse(shared: &Shared, limits: &Limits, mut stream: Stream, peer: &Peer, refusal: Refusal) {
     tracing::debug!(status = refusal.status, reason = refusal.reason, "request refused");
     forward::note_refused(shared, peer, "", refusal);
     let answer = async {

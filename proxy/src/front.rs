@@ -166,7 +166,7 @@ pub(crate) async fn open(
         Some(Some(b"h2")) => Protocol::Http2,
         _ => Protocol::Http1,
     };
-    Some(Open { stream, peer: Peer { addr, tls }, protocol, place })
+    Some(Open { stream, peer: Peer::new(addr, tls), protocol, place })
 }
 
 /// The socket's other end, or whom the PROXY header names where one must be, if it names anybody.

@@ -134,15 +134,13 @@ fn find_end(buf: &[u8], scanned: &mut usize) -> Result<Option<usize>, Refusal> {
 
 /// Judges a complete head.
 pub(crate) fn check(head: &[u8], header_count_max: usize) -> Result<Facts, Refusal> {
-    let line_end = head.windows(2).position(|pair| pair == b"\r\n").ok_or(Refusal::BAD_REQUEST)?;
-    let (mut facts, authority) = check_request_line(&head[..line_end])?;
+    let (line, mut rest) = split_line(head)?;
+    let (mut facts, authority) = check_request_line(line)?;
     facts.len = head.len();
     let mut seen = Seen::default();
     let mut count = 0;
-    let mut rest = &head[line_end + 2..];
     loop {
-        let end = rest.windows(2).position(|pair| pair == b"\r\n").ok_or(Refusal::BAD_REQUEST)?;
-        let line = &rest[..end];
+        let (line, behind) = split_line(rest)?;
         if line.is_empty() {
             break;
         }
@@ -152,10 +150,17 @@ pub(crate) fn check(head: &[u8], header_count_max: usize) -> Result<Facts, Refus
         }
         let (name, value) = split_field(line)?;
         seen.note(name, value)?;
-        rest = &rest[end + 2..];
+        rest = behind;
     }
     seen.judge(&mut facts, authority.map(|range| &head[range]), is_get(head))?;
     Ok(facts)
+}
+
+/// The first line without its end, and what is behind it.
+fn split_line(head: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
+    let feed = head.iter().position(|&b| b == b'\n').ok_or(Refusal::BAD_REQUEST)?;
+    let line = head[..feed].strip_suffix(b"\r").ok_or(Refusal::BAD_REQUEST)?;
+    Ok((line, &head[feed + 1..]))
 }
 
 fn is_get(head: &[u8]) -> bool {

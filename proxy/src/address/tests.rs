@@ -38,7 +38,7 @@ fn caller(peer: &str, tls: bool, headers: &[(HeaderName, &str)]) -> Caller {
     let trusted = vec![net("10.0.0.0/8"), net("2001:db8::/32")];
     let addresses = ClientAddress { forwarded_from: trusted, ..ClientAddress::default() };
     let addr = SocketAddr::new(ip(peer), 4711);
-    Caller::of(Peer { addr, tls }, &map, &addresses)
+    Caller::of(&Peer::new(addr, tls), &map, &addresses)
 }
 
 #[test]

@@ -79,47 +79,52 @@ impl RequestId {
 }
 
 /// The request as it goes to an origin. With `upgrade`, the connection's own fields are set anew.
+///
+/// The case of names is not kept: clients that speak HTTP/2 give none either, and to carry it costs as much as all the
+/// rest.
 pub(crate) fn for_origin(
     from: &RequestHeader,
     request: &Request<'_>,
     upgrade: bool,
 ) -> Result<Box<RequestHeader>> {
-    let mut head = Box::new(from.clone());
-    let wanted = head.headers.get(header::UPGRADE).cloned();
+    let facts = &request.client.facts;
+    let mut parts = from.as_owned_parts();
+    let headers = &mut parts.headers;
+    parts.version = Version::HTTP_11;
     strip(&from.headers, |name| {
-        head.remove_header(name);
+        headers.remove(name);
     });
-    for name in from.headers.keys().filter(|name| address::is_lookalike(name)) {
-        head.remove_header(name);
+    let believed = request.client.caller.believed;
+    let is_false = |name: &HeaderName| address::is_lookalike(name) || (!believed && address::is_claim(name));
+    for name in from.headers.keys().filter(|&name| is_false(name)) {
+        headers.remove(name);
     }
-    head.set_version(Version::HTTP_11);
-    if let Some(path) = &request.client.facts.absolute {
-        origin_form(&mut head, path.len())?;
+    if !headers.contains_key(header::HOST) {
+        headers.insert(header::HOST, HeaderValue::from_static(""));
     }
-    if !head.headers.contains_key(header::HOST) {
-        head.insert_header(header::HOST, HeaderValue::from_static(""))?;
+    if facts.framing == Framing::Chunked {
+        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    if request.client.facts.framing == Framing::Chunked {
-        head.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
+    if !facts.http11 {
+        headers.remove(header::EXPECT);
     }
-    if !request.client.facts.http11 {
-        head.remove_header(&header::EXPECT);
+    if upgrade && let Some(wanted) = from.headers.get(header::UPGRADE) {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(header::UPGRADE, wanted.clone());
     }
-    if upgrade && let Some(wanted) = wanted {
-        head.insert_header(header::CONNECTION, HeaderValue::from_static("Upgrade"))?;
-        head.insert_header(header::UPGRADE, wanted)?;
+    address::mark(headers, &request.client.caller);
+    headers.insert(X_REQUEST_ID, request.begun.id.0.clone());
+    let mut head = Box::new(RequestHeader::from(parts));
+    if let Some(path) = &facts.absolute {
+        head.set_raw_path(&origin_form(from.raw_path(), path.len()))?;
     }
-    address::mark(&mut head, &request.client.caller)?;
-    head.insert_header(X_REQUEST_ID, request.begun.id.0.clone())?;
     Ok(head)
 }
 
 /// Turns `http://host/path` into `/path`; `path_len` bytes at its end are the path and query.
-fn origin_form(head: &mut RequestHeader, path_len: usize) -> Result<()> {
-    let raw = head.raw_path();
+fn origin_form(raw: &[u8], path_len: usize) -> Vec<u8> {
     let path = &raw[raw.len().saturating_sub(path_len)..];
-    let path = if path.starts_with(b"/") { path.to_vec() } else { [b"/", path].concat() };
-    head.set_raw_path(&path)
+    if path.starts_with(b"/") { path.to_vec() } else { [b"/", path].concat() }
 }
 
 /// Names everything that must not travel further.
@@ -133,10 +138,8 @@ fn strip(headers: &HeaderMap, mut remove: impl FnMut(&HeaderName)) {
             }
         }
     }
-    for name in &HOP_BY_HOP {
-        if headers.contains_key(name) {
-            remove(name);
-        }
+    for name in headers.keys().filter(|&name| HOP_BY_HOP.contains(name)) {
+        remove(name);
     }
 }
 

@@ -238,7 +238,7 @@ fn finish(
 }
 
 /// Tells of a request whose head was refused.
-pub(crate) fn note_refused(shared: &Shared, peer: Peer, protocol: &'static str, refusal: Refusal) {
+pub(crate) fn note_refused(shared: &Shared, peer: &Peer, protocol: &'static str, refusal: Refusal) {
     shared.observer.request(&Finished {
         generation: 0,
         service: "none",

@@ -43,7 +43,7 @@ const OUR_RESETS_MAX: usize = 128;
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Serves a connection whose client has agreed on HTTP/2.
-pub(crate) async fn serve(shared: &Shared, wire: Box<Wire>, peer: Peer, mut phase: watch::Receiver<Phase>) {
+pub(crate) async fn serve(shared: &Shared, wire: Box<Wire>, peer: &Peer, mut phase: watch::Receiver<Phase>) {
     let settings = shared.settings();
     let limits = &settings.limits;
     let (io, gauge) = Metered::new(wire.into_plain());
@@ -200,7 +200,7 @@ impl Pace {
 /// One request, from its head to its end.
 async fn answer(
     shared: &Shared,
-    peer: Peer,
+    peer: &Peer,
     phase: watch::Receiver<Phase>,
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
@@ -223,7 +223,7 @@ async fn answer(
 }
 
 /// Answers a request that is none. What else belongs to it is not read.
-fn refuse(shared: &Shared, peer: Peer, refusal: Refusal, bodiless: bool, mut respond: SendResponse<Bytes>) {
+fn refuse(shared: &Shared, peer: &Peer, refusal: Refusal, bodiless: bool, mut respond: SendResponse<Bytes>) {
     tracing::debug!(status = refusal.status, reason = refusal.reason, "request refused");
     forward::note_refused(shared, peer, "HTTP/2.0", refusal);
     let page = refusal.body();
