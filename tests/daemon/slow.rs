@@ -17,7 +17,8 @@ const READERS: usize = 50;
 /// The program gives up after this.
 const SECONDS_MAX: &str = "120";
 
-const LIMITS: &str = "limits = { header_timeout = \"2s\", body_timeout = \"2s\", body_idle_timeout = \"2s\", write_timeout = \"2s\", idle_timeout = \"2s\" }\n";
+/// A whole header gets longer than the rest, because it may be this test that is starved.
+const LIMITS: &str = "limits = { header_timeout = \"4s\", body_timeout = \"2s\", body_idle_timeout = \"2s\", write_timeout = \"2s\", idle_timeout = \"2s\" }\n";
 
 /// Lets slow clients loose over HTTP and HTTPS at once, and asks for pages until the daemon has cut all of them. What
 /// the program says of them; nothing if it has not noticed yet.
@@ -42,12 +43,13 @@ async fn stand(mode: &[&str], clients: usize, path: &str) -> (Scene, Vec<String>
         served += 1;
         let open = connections(&scene).await;
         most = most.max(open);
-        if most > clients as f64 && open == 0.0 {
+        // How many are there at once depends on how fast they come; how many came is counted below.
+        if most > clients as f64 / 4.0 && open == 0.0 {
             break;
         }
         assert!(Instant::now() < deadline, "{open} are still open, of {most}");
     }
-    assert!(served > 3, "{served}");
+    assert!(served > 3, "{served} were served meanwhile");
     scene.eventually("the kernel keeps none of them either", async || sockets(&scene, &secure) == 0).await;
     let mut said = Vec::new();
     for output in &mut slow {
@@ -113,5 +115,6 @@ async fn assert_timed_out(scene: &Scene, said: &[String]) {
         assert!(said.contains("No open connections left"), "some were not cut:\n{said}");
     }
     let told = scene.metric("tidegate_requests_total", &[("code", "408")]).await;
+    scene.eventually("nobody is left", async || connections(scene).await == 0.0).await;
     assert!(told > 1.9 * CLIENTS as f64, "{told} of {}", 2 * CLIENTS);
 }

@@ -9,7 +9,7 @@ use tokio::process::Command;
 use crate::scene::{HOST, Scene, Script, text};
 use crate::secure::Secure;
 
-/// One scan takes less than a minute of CPU; most of it goes into starting programs.
+/// The scans take half a minute of CPU each, most of which goes into starting programs.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Findings that are not about the daemon, each with the reason.
