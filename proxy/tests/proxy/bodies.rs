@@ -76,6 +76,20 @@ async fn a_body_that_keeps_the_rate_may_take_longer() {
 }
 
 #[tokio::test]
+async fn a_client_that_takes_its_time_is_not_held_against_the_origin() {
+    let origin = Origin::named("a").await;
+    let mut service = service(&[origin.addr]);
+    service.settings.first_byte_timeout = Duration::from_secs(1);
+    let edge = Edge::new(service).await;
+    let mut client = edge.client().await;
+    client.send("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 4\r\n\r\nha").await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    client.send("lf").await;
+    let answer = client.response().await.expect("an answer");
+    assert_eq!((answer.status, answer.text()), (200, "a"), "the client was the one to wait for");
+}
+
+#[tokio::test]
 async fn time_in_which_the_origin_takes_nothing_does_not_count() {
     const SIZE: usize = 16 << 20;
     let origin = Origin::raw(|mut stream, _| {

@@ -35,6 +35,27 @@ async fn the_last_answer_is_not_overtaken_by_a_reset() {
     assert!(client.stream.take_error().unwrap().is_none(), "closed, not reset");
 }
 
+#[tokio::test]
+async fn an_origin_that_answered_before_it_had_the_request_gets_no_other_on_that_connection() {
+    let origin = Origin::raw(|mut stream, log| {
+        Box::pin(async move {
+            let mut buf = Vec::new();
+            while let Some(head) = read_head(&mut stream, &mut buf).await {
+                log.heads.lock().unwrap().push(head);
+                stream.write_all(&ok("early")).await.unwrap();
+            }
+        })
+    })
+    .await;
+    let edge = Edge::new(service(&[origin.addr])).await;
+    let mut client = edge.client().await;
+    let answer = client.ask("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 10\r\n\r\nhalf").await;
+    assert_eq!((answer.text(), answer.field("connection")), ("early", Some("close")));
+    assert_eq!(edge.ask(GET).await.text(), "early");
+    assert_eq!(origin.log.connections(), 2);
+    assert!(origin.log.head(1).starts_with("GET / "), "{}", origin.log.head(1));
+}
+
 /// Says the head of an answer and some of it, then closes or says no more.
 async fn half(closes: bool) -> Origin {
     Origin::raw(move |mut stream, log| {

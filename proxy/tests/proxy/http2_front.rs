@@ -26,6 +26,10 @@ async fn a_request_reaches_an_http11_origin_in_its_own_shape() {
     assert_eq!(&answer.body[..], b"9 bytes");
     let sized = Request::post("https://app.test/").header("content-length", "9").body(()).unwrap();
     assert_eq!(client.ask(sized, Some(b"some data")).await.unwrap().status, 200);
+    // More than the windows of a stream and of the connection hold.
+    let large: &[u8] = vec![b'x'; 3 << 20].leak();
+    let answer = client.ask(request("POST", "/"), Some(large)).await.unwrap();
+    assert_eq!(&answer.body[..], b"3145728 bytes");
     let head = origin.log.head(0);
     assert!(head.starts_with("GET /a?b=c HTTP/1.1\r\n"), "{head}");
     assert_eq!(field(&head, "host"), Some("app.test"));
