@@ -154,3 +154,41 @@ async fn groups_come_and_go_and_come_back_where_they_were() {
     assert_eq!(scene.metric("tidegate_group_active", &[("group", "app"), ("site", "dr")]).await, 1.0);
     assert_eq!(scene.steered().await.1, [scene.door("dr")]);
 }
+
+/// Its number is another origin's now, or nobody's.
+#[tokio::test]
+async fn a_result_that_comes_after_its_check_has_ended_counts_for_nobody() {
+    let scene = Scene::play(Script::default()).await;
+    scene.wait_fitness("dr", "fit").await;
+    let without = std::fs::read_to_string(scene.path("tidegate.toml")).expect("it is there");
+    // Many and often, so that some are on their way at every moment; nobody listens there.
+    let port = free_address().port();
+    let entries: Vec<_> =
+        (2..60).map(|host| format!("{{ url = \"http://127.0.0.{host}:{port}\" }}")).collect();
+    let many = format!(
+        "[service.many]\ngroup = \"app\"\nprotocol = \"http\"\nhosts = [\"many.test\"]\ncritical = false\n\
+         check = {{ path = \"/health\", interval = \"100ms\", fast_interval = \"20ms\", timeout = \"20ms\", fall = 2, rise = 2 }}\n\
+         origins.main = [{}]\n[service.web]",
+        entries.join(", ")
+    );
+    let with = without.replace("[service.web]", &many);
+    for _ in 0..10 {
+        scene.write("tidegate.toml", &with);
+        let (code, said) = scene.reload().await;
+        assert_eq!(code, 0, "{said}");
+        scene
+            .eventually("they are checked", async || {
+                scene.metric("tidegate_probes_total", &[("service", "many")]).await > 100.0
+            })
+            .await;
+        scene.write("tidegate.toml", &without);
+        assert_eq!(scene.reload().await.0, 0);
+        assert_eq!(
+            scene.metric("tidegate_origin_up", &[("service", "web")]).await,
+            3.0,
+            "none is down for it"
+        );
+    }
+    assert_eq!(scene.visit().await.code, 200);
+    assert!(scene.history().await.iter().all(|entry| entry["kind"] == "start"), "nothing moved");
+}
