@@ -13,11 +13,15 @@ use crate::secure::Secure;
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Findings that are not about the daemon, each with the reason.
-const EXPECTED: [(&str, &str); 5] = [
+const EXPECTED: [(&str, &str); 6] = [
     ("engine_problem", "the OpenSSL of the machine that scans has no GOST"),
     ("cert_chain_of_trust", "the test made the certificate"),
     ("cert_revocation", "nobody could revoke it"),
     ("security_headers", "an origin's answers are its own"),
+    (
+        "sessionresumption_ticket",
+        "says whether sessions resume, or that the program's client was too slow to tell",
+    ),
     ("service", "DNS is no service that the program knows"),
 ];
 
