@@ -20,7 +20,7 @@ const EXPECTED: [(&str, &str); 6] = [
     ("security_headers", "an origin's answers are its own"),
     (
         "sessionresumption_ticket",
-        "says whether sessions resume, or that the program's client was too slow to tell",
+        "says whether sessions resume, if the program does not leave before the ticket has come",
     ),
     ("service", "DNS is no service that the program knows"),
 ];
