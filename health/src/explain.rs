@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::decide::{self, Bar, Hindrance, Outlook};
 use crate::fit::{self, Obstacle};
 use crate::fleet::{Fleet, Mode};
+use crate::force::{ForceKind, Selector};
 use crate::id::{GroupId, Name, SiteId};
 use crate::state::State;
 use crate::time::Now;
@@ -147,6 +148,7 @@ fn notes(fleet: &Fleet, state: &State, id: GroupId, now: Now, outlook: &Outlook)
              without `--override diverged`"
         ));
     }
+    notes.extend(forces(fleet, state, id, now));
     if group.mode == Mode::Confirm {
         notes.push("mode is confirm: a move waits until a person confirms it".into());
     }
@@ -156,6 +158,30 @@ fn notes(fleet: &Fleet, state: &State, id: GroupId, now: Now, outlook: &Outlook)
         );
     }
     notes
+}
+
+/// What people say of the group's origins, whatever the checks see.
+fn forces(fleet: &Fleet, state: &State, id: GroupId, now: Now) -> impl Iterator<Item = String> {
+    state.forces.iter().filter_map(move |force| {
+        let count = force.selector.origins(fleet).iter().filter(|origin| fleet.group_of(**origin) == id).count();
+        let s = if count == 1 { "" } else { "s" };
+        let (done, undo) = match force.kind {
+            ForceKind::Drain => ("drained", "undrain"),
+            ForceKind::Down => ("forced down", "unforce"),
+            ForceKind::Up => ("forced up", "unforce"),
+        };
+        let Selector { scope, pattern } = &force.selector;
+        let over = if force.is_overdue(now.wall) { ", which should be over" } else { "" };
+        (count > 0).then(|| {
+            format!(
+                "{count} origin{s} {done} by {} {} ago{over}: {}; undone by: tidegate {undo} {} '{pattern}' --reason WHY",
+                force.actor,
+                text(now.wall.since(force.since)),
+                force.reason,
+                scope.label()
+            )
+        })
+    })
 }
 
 /// A duration for people: at most two units.

@@ -286,6 +286,19 @@ fn a_reload_keeps_forces_and_drains_what_comes_new_to_a_drained_host() {
 }
 
 #[test]
+fn an_explanation_names_who_took_what_out_and_how_it_comes_back() {
+    let mut world = pairs();
+    world.force(Scope::Host, "canterbury", force(ForceKind::Drain, Some(secs(60)))).expect("one is left");
+    world.run(secs(90));
+    let notes = world.explain().notes.join("\n");
+    assert!(
+        notes.contains("3 origins drained by amos 1 min 30 s ago, which should be over: new disks"),
+        "{notes}"
+    );
+    assert!(notes.contains("tidegate undrain host 'canterbury' --reason WHY"), "{notes}");
+}
+
+#[test]
 fn a_preview_says_what_would_be_left_and_changes_nothing() {
     let world = pairs();
     let selector = tidegate_health::force::Selector { scope: Scope::Host, pattern: "canterbury".into() };
