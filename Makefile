@@ -42,7 +42,7 @@ deny:
 bench: deps-build ## what runs per request, question, result and publication
 	$(CARGO) bench --locked --bench hot_paths
 
-bench-peers: build deps-bench ## ten minutes beside gdnsd, NSD, Knot, HAProxy and nginx; writes benches/RESULTS.md
+bench-peers: build deps-bench ## twelve minutes beside gdnsd, NSD, Knot, HAProxy and nginx; writes benches/RESULTS.md
 	python3 benches/peers
 
 bench-peers-smoke: deps-build deps-bench ## whether that would work, in less than a minute

@@ -13,6 +13,7 @@ import time
 
 import gap
 import machine
+import probes
 import programs
 import reload
 import report
@@ -23,7 +24,7 @@ from scene import Scene
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TARGET = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
-PARTS = ("dns", "http", "gap", "reload")
+PARTS = ("dns", "http", "gap", "reload", "probes")
 
 
 def main():
@@ -38,8 +39,7 @@ def main():
         versions = programs.versions()
         binary = programs.tidegate(given.binary)
         with tempfile.TemporaryDirectory(prefix="tidegate-peers-") as folder, Scene(folder, cores, binary) as scene:
-            samples, tables, gaps = _measure(scene, given)
-            reloads = _measure_reload(scene, given)
+            found = _measure(scene, given)
     except (programs.Missing, Failed) as error:
         print(f"peers: {error}", file=sys.stderr)
         return 1
@@ -50,9 +50,9 @@ def main():
         "gap_seconds": given.shape.seconds,
         "gap_strike_at": given.shape.strike_at,
     }
-    page = report.markdown(facts, versions, how, tables, gaps, reloads)
+    page = report.markdown(facts, versions, how, found)
     raw = os.path.join(TARGET, "bench-peers", f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.json")
-    report.write_json(raw, facts, versions, how, samples, gaps, reloads)
+    report.write_json(raw, facts, versions, how, found)
     if given.out:
         with open(given.out, "w", encoding="utf-8") as file:
             file.write(page)
@@ -71,11 +71,13 @@ def _arguments():
     parser.add_argument("--out", help="where the page goes (default benches/RESULTS.md for a whole run)")
     given = parser.parse_args()
     given.binary = given.binary or os.path.join(TARGET, "debug" if given.smoke else "release", "tidegate")
-    given.shape, given.scenarios, given.reload_shape = gap.Shape(), gap.SCENARIOS, reload.Shape()
+    given.shape, given.scenarios = gap.Shape(), gap.SCENARIOS
+    given.reload_shape, given.probe_shape = reload.Shape(), probes.Shape()
     if given.smoke:
         given.rounds = given.seconds = 1
         given.shape = gap.Shape(rate=100, seconds=2.5, strike_at=0.5)
         given.reload_shape = reload.Shape(reloads=4, seconds=3, capacity_seconds=1)
+        given.probe_shape = probes.Shape(services=20, seconds=3)
         given.scenarios = [gap.Scenario("killed", "GET", 1), gap.Scenario("stopped", "POST", 2, "any")]
     if not (given.out or given.smoke or given.only):
         given.out = os.path.join(ROOT, "benches", "RESULTS.md")
@@ -84,23 +86,23 @@ def _arguments():
 
 
 def _measure(scene, given):
-    """Samples by workload, the tables made of them, and the gaps."""
-    samples, tables, gaps = {}, [], []
+    """Everything that was asked for."""
+    found = report.Found()
     scene.start_origin()
     for workload in workloads.start(scene, given.only):
-        samples[workload.name] = rounds.alternate(workload, given.rounds, given.seconds, _tell)
-        tables.append((workload, rounds.compare(workload, samples[workload.name])))
+        samples = rounds.alternate(workload, given.rounds, given.seconds, _tell)
+        found.samples[workload.name] = samples
+        found.tables.append((workload, rounds.compare(workload, samples)))
     for scenario in given.scenarios if "gap" in given.only else ():
         results = {server: gap.measure(scene, server, scenario, given.shape) for server in gap.SERVERS}
-        gaps.append((scenario, results))
+        found.gaps.append((scenario, results))
         for server, one in results.items():
             _tell(f"gap: {scenario}: {server} failed {one.failed} of {one.sent}, worst {one.worst_ms:.0f} ms")
-    return samples, tables, gaps
-
-
-def _measure_reload(scene, given):
-    """The control run and the one with reloads, and their rates; nothing where that was not asked for."""
-    return reload.measure(scene, given.reload_shape, _tell) if "reload" in given.only else ([], (0, 0))
+    if "reload" in given.only:
+        found.reloads = reload.measure(scene, given.reload_shape, _tell)
+    if "probes" in given.only:
+        found.probes = probes.measure(scene, given.probe_shape, _tell)
+    return found
 
 
 def _raise_descriptor_limit():

@@ -55,6 +55,12 @@ class Process:
         """User and system time of the process and its children so far, dead threads included."""
         return sum(_cpu_seconds(pid) for pid in self._tree())
 
+    def rss_mib(self):
+        """Resident memory of the process itself."""
+        with open(f"/proc/{self._child.pid}/status", encoding="utf-8") as status:
+            line = next(line for line in status if line.startswith("VmRSS:"))
+        return int(line.split()[1]) / 1024
+
     def send(self, number):
         """A signal to the process itself; nothing if it has ended."""
         self._child.send_signal(number)

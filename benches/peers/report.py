@@ -9,37 +9,56 @@ import gap
 NAMES = {"tidegate": "Tidegate", "gdnsd": "gdnsd", "nsd": "NSD", "knot": "Knot", "haproxy": "HAProxy", "nginx": "nginx"}
 
 
-def markdown(facts, versions, how, tables, gaps, reloads):
-    """The whole page. `tables` are (workload, rows); `gaps` are (scenario, results by server); `reloads` are
-    (results, rates)."""
+@dataclasses.dataclass
+class Found:
+    """What a run has measured."""
+
+    samples: dict = dataclasses.field(default_factory=dict)
+    """By workload and server."""
+    tables: list = dataclasses.field(default_factory=list)
+    """(workload, rows)"""
+    gaps: list = dataclasses.field(default_factory=list)
+    """(scenario, results by server)"""
+    reloads: tuple | None = None
+    """(results, rates)"""
+    probes: object = None
+
+
+def markdown(facts, versions, how, found):
+    """The whole page."""
     parts = [_head(facts, versions, how)]
     for title, unit, kind in (("DNS", "query", "dns"), ("HTTP", "request", "http")):
-        own = [(workload, rows) for workload, rows in tables if workload.name.startswith(kind)]
+        own = [(workload, rows) for workload, rows in found.tables if workload.name.startswith(kind)]
         if own:
             parts.append(f"## {title}: CPU time per {unit}\n\n{_cpu_table(own, unit)}")
-    if gaps:
-        parts.append(f"## When an origin fails\n\n{_gap_text(how)}\n\n{_gap_table(gaps)}")
-    if reloads[0]:
-        parts.append(f"## Reloads under load\n\n{_reload_text(*reloads)}\n\n{_reload_table(reloads[0])}")
+    if found.gaps:
+        parts.append(f"## When an origin fails\n\n{_gap_text(how)}\n\n{_gap_table(found.gaps)}")
+    if found.reloads:
+        results, rates = found.reloads
+        parts.append(f"## Reloads under load\n\n{_reload_text(results, rates)}\n\n{_reload_table(results)}")
+    if found.probes:
+        parts.append(f"## Checks of a large fleet\n\n{_probe_text(found.probes)}")
     return "\n\n".join(parts) + "\n"
 
 
-def write_json(path, facts, versions, how, samples, gaps, reloads):
+def write_json(path, facts, versions, how, found):
     """Every single measurement."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
+    results, rates = found.reloads or ([], None)
     whole = {
         "machine": facts,
         "versions": versions,
         "how": how,
         "samples": {
             name: {server: [dataclasses.asdict(one) for one in many] for server, many in servers.items()}
-            for name, servers in samples.items()
+            for name, servers in found.samples.items()
         },
         "gaps": [
             {**dataclasses.asdict(scenario), **{server: dataclasses.asdict(one) for server, one in results.items()}}
-            for scenario, results in gaps
+            for scenario, results in found.gaps
         ],
-        "reloads": {"rates": reloads[1], "runs": [dataclasses.asdict(one) for one in reloads[0]]},
+        "reloads": {"rates": rates, "runs": [dataclasses.asdict(one) for one in results]},
+        "probes": dataclasses.asdict(found.probes) if found.probes else None,
     }
     with open(path, "w", encoding="utf-8") as file:
         json.dump(whole, file, indent=1)
@@ -51,7 +70,7 @@ def _head(facts, versions, how):
     return f"""\
 # Beside its peers: the last named run
 
-Written by `make bench-peers`, which repeats it in about ten minutes on a machine with two cores and nothing else to do.
+Written by `make bench-peers`, which repeats it in about twelve minutes on a machine with two cores and nothing else to do.
 [README.md](README.md) says what is measured and how. Compare figures of one run only.
 
 | machine | |
@@ -126,3 +145,10 @@ def _reload_table(results):
             f"| {one.reloads} | {requests} | {one.worst_request_ms:.0f} | {questions} | {one.worst_question_ms:.0f} | {tunnels} |"
         )
     return "\n".join(lines)
+
+
+def _probe_text(one):
+    return f"""\
+{one.origins:,} origins, checked every second over plain HTTP on kept connections: {one.checks_per_second:,.0f} checks a second take
+{one.cpu_share:.0%} of one core and {one.rss_mib:.0f} MiB. As the origins saw it, {one.late} checks came more than 1.5 s after the one before; the longest
+interval was {one.worst_interval_ms:.0f} ms."""
