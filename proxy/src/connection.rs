@@ -68,8 +68,6 @@ async fn serve(shared: &Shared, mut stream: Stream, peer: &Peer, mut phase: watc
         // A new connection has nothing to think about; a kept one may wait for its user.
         let patience = if served == 1 { limits.header_deadline } else { limits.keepalive_idle };
         if carry.is_empty() && !first_bytes(&mut stream, &mut carry, &mut phase, patience).await {
-            // A TLS session ends with close_notify, whoever ends it (RFC 9112, section 9.8).
-            let _ = tokio::time::timeout(LINGER, AsyncWriteExt::shutdown(&mut stream)).await;
             return;
         }
         let facts = match head::read(&mut stream, &mut carry, limits).await {

@@ -261,32 +261,3 @@ async fn plain_keepalive_connections_of_a_listener_that_stays_are_not_closed() {
     }
     assert_eq!(connection.exchange(&question).await.expect("the same connection").code, 200);
 }
-
-/// RFC 9112, section 9.8: the client must be able to tell the end of a session from one that was cut.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn idle_https_sessions_are_ended_properly_by_time_and_by_a_reload() {
-    let secured = Secured::set(&[("www", &[HOST])]).await;
-    let scene = &secured.scene;
-    let idle = async || {
-        let mut session = secured.shake(secured.https, HOST, b"http/1.1").await.expect("a session");
-        session.write_all(&request("GET", HOST, "/", &[], b"")).await.expect("it is read");
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"main1") {
-            assert_ne!(session.read_buf(&mut answer).await.expect("an answer"), 0);
-        }
-        session
-    };
-    let ended = async |mut session: tokio_rustls::client::TlsStream<TcpStream>| {
-        let read = tokio::time::timeout(PATIENCE, session.read(&mut [0])).await.expect("it ends in time");
-        assert_eq!(read.expect("closed, not cut"), 0);
-    };
-    let session = idle().await;
-    let listener = format!("https = [\"{}\"]\n", secured.https);
-    scene.edit(&listener, "");
-    assert_eq!(scene.reload().await.0, 0);
-    ended(session).await;
-    scene.edit("[listen]\n", &format!("[listen]\n{listener}"));
-    scene.edit("[site.main]", "[limits]\nidle_timeout = \"200ms\"\n[site.main]");
-    assert_eq!(scene.reload().await.0, 0);
-    ended(idle().await).await;
-}
