@@ -6,6 +6,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of the harness")]
 
+mod ask;
 mod build;
 mod probes;
 
@@ -16,15 +17,14 @@ use std::time::Duration;
 pub(crate) use build::{DR, GROUP, MAIN, Shape, THIRD, fleet, one, stateful};
 use probes::Probes;
 use tidegate_health::durable::{Decision, Durable, SwitchKind};
-use tidegate_health::event::{Event, EventKind};
-use tidegate_health::explain::{Explanation, explain};
+use tidegate_health::event::Event;
 use tidegate_health::fleet::Fleet;
-use tidegate_health::force::{Force, ForceOrder, ForceVerb, Forced, Scope, Selector};
+use tidegate_health::force::{Force, Forced};
 use tidegate_health::id::{GroupId, Name, OriginId, SiteId};
-use tidegate_health::order::{Done, Order, Refusal, Rule, Verb};
+use tidegate_health::order::{Done, Refusal};
 use tidegate_health::refit::Misfit;
 use tidegate_health::state::State;
-use tidegate_health::step::{Effect, Fact, Input, step};
+use tidegate_health::step::{Effect, Input, step};
 use tidegate_health::time::{Mono, Now, Wall};
 
 /// 2023-11-14T22:13:20Z: where the wall clock starts.
@@ -367,131 +367,6 @@ impl World {
             assert_eq!(own.active, site.flatten(), "the active site is the stored one");
             self.visible[id.index()] = (own.active, stored.epoch());
         }
-    }
-}
-
-/// What tests ask and tell.
-impl World {
-    /// Where readers see the first group.
-    pub(crate) fn site(&self) -> Option<SiteId> {
-        self.visible[0].0
-    }
-
-    pub(crate) fn epoch(&self) -> u64 {
-        self.visible[0].1
-    }
-
-    pub(crate) fn durable(&self) -> &Durable {
-        &self.state.group(GROUP).durable
-    }
-
-    pub(crate) fn name(&self, site: SiteId) -> Name {
-        self.fleet.site(site).name.clone()
-    }
-
-    /// From now on every origin of `site` passes or fails.
-    pub(crate) fn set(&mut self, site: SiteId, up: bool) {
-        for origin in self.origins_at(site) {
-            self.probes.script(origin, move |_| up);
-        }
-    }
-
-    pub(crate) fn script(&mut self, site: SiteId, up: impl Fn(Duration) -> bool + Clone + 'static) {
-        for origin in self.origins_at(site) {
-            self.probes.script(origin, up.clone());
-        }
-    }
-
-    pub(crate) fn origins_at(&self, site: SiteId) -> Vec<OriginId> {
-        self.fleet.origin_ids().filter(|id| self.fleet.origin(*id).site == site).collect()
-    }
-
-    pub(crate) fn fact(&mut self, fact: Fact) {
-        self.feed(Input::Fact(fact));
-    }
-
-    /// Gives an order of the first group; the answer is in `replies` once there is one.
-    pub(crate) fn send(&mut self, verb: Verb, overrides: &[Rule]) -> u64 {
-        self.send_to(GROUP, verb, overrides)
-    }
-
-    pub(crate) fn send_to(&mut self, group: GroupId, verb: Verb, overrides: &[Rule]) -> u64 {
-        self.orders += 1;
-        self.feed(Input::Order(Order {
-            id: self.orders,
-            group,
-            actor: "naomi".into(),
-            reason: "because".into(),
-            verb,
-            overrides: overrides.iter().copied().collect(),
-        }));
-        self.orders
-    }
-
-    /// Gives an order that is answered at once.
-    pub(crate) fn order(&mut self, verb: Verb) -> Result<Done, Refusal> {
-        self.order_with(verb, &[])
-    }
-
-    pub(crate) fn order_with(&mut self, verb: Verb, overrides: &[Rule]) -> Result<Done, Refusal> {
-        let id = self.send(verb, overrides);
-        self.replies.get(&id).cloned().expect("the order was answered")
-    }
-
-    /// Says something of origins; the answer is in `force_replies` once there is one.
-    pub(crate) fn send_force(
-        &mut self,
-        scope: Scope,
-        pattern: &str,
-        verb: ForceVerb,
-        overrides: &[Rule],
-    ) -> u64 {
-        self.orders += 1;
-        self.feed(Input::Force(ForceOrder {
-            id: self.orders,
-            actor: "amos".into(),
-            reason: "new disks".into(),
-            selector: Selector { scope, pattern: pattern.into() },
-            verb,
-            overrides: overrides.iter().copied().collect(),
-        }));
-        self.orders
-    }
-
-    /// Says something of origins, and is answered at once.
-    pub(crate) fn force(&mut self, scope: Scope, pattern: &str, verb: ForceVerb) -> Result<Forced, Refusal> {
-        let id = self.send_force(scope, pattern, verb, &[]);
-        self.force_replies.get(&id).cloned().expect("the order was answered")
-    }
-
-    pub(crate) fn events(&self, kind: EventKind) -> Vec<&(Duration, Event)> {
-        self.history.iter().filter(|(_, event)| event.kind == kind).collect()
-    }
-
-    /// Automatic and manual changes of the active site, as `kind>site`.
-    pub(crate) fn moves(&self) -> Vec<String> {
-        let moved = self
-            .history
-            .iter()
-            .filter_map(|(_, event)| event.to.as_ref().map(|to| format!("{}>{to}", event.kind.label())));
-        moved.collect()
-    }
-
-    pub(crate) fn explain(&self) -> Explanation {
-        explain(&self.fleet, &self.state, GROUP, self.now())
-    }
-
-    /// The labels of everything that stops the first group now.
-    pub(crate) fn stops(&self) -> Vec<String> {
-        self.explain().stops.iter().map(|stop| stop.label.to_string()).collect()
-    }
-
-    /// The history, for the message of a failing test.
-    pub(crate) fn told(&self) -> String {
-        let lines = self.history.iter().map(|(at, event)| {
-            format!("{:>9} ms  {:<12} {}", at.as_millis(), event.kind.label(), event.reason)
-        });
-        lines.collect::<Vec<_>>().join("\n")
     }
 }
 

@@ -261,3 +261,22 @@ async fn plain_keepalive_connections_of_a_listener_that_stays_are_not_closed() {
     }
     assert_eq!(connection.exchange(&question).await.expect("the same connection").code, 200);
 }
+
+#[tokio::test]
+async fn limits_hold_as_the_reload_says_for_connections_that_are_open_too() {
+    let scene = Scene::play(Script::default()).await;
+    let long = request("GET", HOST, "/", &[("X-Long", &"l".repeat(4000))], b"");
+    let mut open = crate::client::Connection::open(scene.http).await.expect("the proxy listens");
+    assert_eq!(open.exchange(&long).await.expect("an answer").code, 200);
+    scene.edit("[site.main]", "[limits]\nheader_bytes_max = 2048\n[site.main]");
+    assert_eq!(scene.reload().await.0, 0);
+    // It waits for this one by the limits of before.
+    let short = request("GET", HOST, "/", &[], b"");
+    assert_eq!(open.exchange(&short).await.expect("an answer").code, 200);
+    assert_eq!(open.exchange(&long).await.expect("an answer").code, 431);
+    let refused = crate::client::exchange(scene.http, &long).await.expect("an answer");
+    assert_eq!(refused.code, 431);
+    scene.edit("header_bytes_max = 2048", "header_bytes_max = 8192");
+    assert_eq!(scene.reload().await.0, 0);
+    assert_eq!(crate::client::exchange(scene.http, &long).await.expect("an answer").code, 200);
+}
