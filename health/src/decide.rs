@@ -266,7 +266,8 @@ fn way_home(fleet: &Fleet, state: &State, id: GroupId, active: SiteId, now: Now)
 /// Bars on every automatic move, whatever its kind.
 pub(crate) fn standing_bars(state: &State, own: &GroupState, now: Now) -> Vec<Bar> {
     let mut bars = Vec::new();
-    if own.pending.is_some() {
+    // A force that is being written may change which sites are fit.
+    if own.pending.is_some() || state.forces_pending.is_some() {
         bars.push(Bar::ChangePending);
     }
     if let Some((trouble, retry)) = &own.store_trouble

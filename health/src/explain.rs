@@ -162,8 +162,8 @@ fn notes(fleet: &Fleet, state: &State, id: GroupId, now: Now, outlook: &Outlook)
 
 /// What people say of the group's origins, whatever the checks see.
 fn forces(fleet: &Fleet, state: &State, id: GroupId, now: Now) -> impl Iterator<Item = String> {
-    state.forces.iter().filter_map(move |force| {
-        let count = force.selector.origins(fleet).iter().filter(|origin| fleet.group_of(**origin) == id).count();
+    state.forces.iter().zip(&state.force_origins).filter_map(move |(force, origins)| {
+        let count = origins.iter().filter(|origin| fleet.group_of(**origin) == id).count();
         let s = if count == 1 { "" } else { "s" };
         let (done, undo) = match force.kind {
             ForceKind::Drain => ("drained", "undrain"),

@@ -13,7 +13,8 @@
 //!                          \  unforce, or its time is over: real health                     |
 //! ```
 //!
-//! Where several forces match one origin, the most careful one holds: down before drain before up.
+//! Where several forces match one origin, the most careful one holds: down before drain before up. A drain and a force on
+//! health of the same selector stand beside each other; each is lifted by its own word.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -22,7 +23,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use wildmatch::WildMatch;
 
-use crate::fit::Fitness;
 use crate::fleet::{Fleet, Service};
 use crate::hysteresis::Health;
 use crate::id::{GroupId, Name, OriginId, SiteId};
@@ -35,6 +35,8 @@ use crate::time::Wall;
 pub const FORCES_MAX: usize = 256;
 /// Characters of a pattern.
 pub const PATTERN_MAX: usize = 255;
+/// Origins that are named where there may be thousands.
+const NAMED_MAX: usize = 20;
 
 /// Which origins are meant: all whose name, host or site matches a pattern, in which `*` stands for any characters and
 /// `?` for one.
@@ -108,7 +110,8 @@ pub enum ForceVerb {
 pub struct Preview {
     #[serde(flatten)]
     pub selector: Selector,
-    /// The origins it is about, by name.
+    /// How many origins it is about, and the names of the first of them.
+    pub count: usize,
     pub origins: Vec<Name>,
     /// What is left of the sites that have one of them.
     pub sites: Vec<SitePreview>,
@@ -154,11 +157,14 @@ pub struct ForceStatus {
     pub force: Force,
     /// A drain whose time is over.
     pub overdue: bool,
-    /// The origins it is about, by name.
+    /// How many origins it is about, and the names of the first of them.
+    pub count: usize,
     pub origins: Vec<Name>,
     /// Requests and tunnels that they are working on.
     pub in_flight: u32,
-    /// Whether they are out and nothing at all is open to them: they can be switched off.
+    /// Whether there are any whose traffic does not pass here: what is open to them is not known.
+    pub unseen: bool,
+    /// Whether they are out and nothing at all is open to them from here: they can be switched off.
     pub safe: bool,
 }
 
@@ -228,6 +234,13 @@ impl Selector {
 }
 
 impl Force {
+    /// Whether it is lifted, and replaced, as one of this kind.
+    #[must_use]
+    pub fn is_of(&self, selector: &Selector, kind: ForceKind) -> bool {
+        let is_drain = |kind| kind == ForceKind::Drain;
+        self.selector == *selector && is_drain(self.kind) == is_drain(kind)
+    }
+
     /// Whether its time is over.
     #[must_use]
     pub fn is_over(&self, now: Wall) -> bool {
@@ -242,10 +255,14 @@ impl Force {
 }
 
 /// What holds for each origin under these forces, by position.
-pub(crate) fn by_origin(fleet: &Fleet, forces: &[Force]) -> Vec<Option<ForceKind>> {
+pub(crate) fn by_origin(
+    fleet: &Fleet,
+    forces: &[Force],
+    origins: &[Vec<OriginId>],
+) -> Vec<Option<ForceKind>> {
     let mut held = vec![None; fleet.origins.len()];
-    for force in forces {
-        for id in force.selector.origins(fleet) {
+    for (force, origins) in forces.iter().zip(origins) {
+        for id in origins {
             let own: &mut Option<ForceKind> = &mut held[id.index()];
             *own = (*own).max(Some(force.kind));
         }
@@ -257,25 +274,28 @@ pub(crate) fn by_origin(fleet: &Fleet, forces: &[Force]) -> Vec<Option<ForceKind
 #[must_use]
 pub fn forces(fleet: &Fleet, state: &State, work: &impl Fn(OriginId) -> Work) -> Vec<ForceStatus> {
     let now = state.last.wall;
-    let status = |force: &Force| {
-        let origins = force.selector.origins(fleet);
+    let status = |(force, origins): (&Force, &Vec<OriginId>)| {
         let is_safe = |id: &OriginId| state.origin(*id).is_out() && work(*id).quiet;
+        let unseen = origins.iter().any(|id| !work(*id).proxied);
         ForceStatus {
             force: force.clone(),
             overdue: force.is_overdue(now),
             in_flight: origins.iter().map(|id| work(*id).in_flight).sum(),
-            safe: force.kind.is_out() && origins.iter().all(is_safe),
-            origins: names(fleet, &origins),
+            unseen,
+            // Of a force that matches nothing any more nobody knows what it was about.
+            safe: force.kind.is_out() && !unseen && !origins.is_empty() && origins.iter().all(is_safe),
+            count: origins.len(),
+            origins: names(fleet, origins),
         }
     };
-    state.forces.iter().map(status).collect()
+    state.forces.iter().zip(&state.force_origins).map(status).collect()
 }
 
 /// What would be left if `kind` were said of these origins; nothing changes.
 #[must_use]
 pub fn preview(fleet: &Fleet, state: &State, selector: &Selector, kind: ForceKind) -> Preview {
     let mut forces = state.forces.clone();
-    forces.retain(|force| force.selector != *selector);
+    forces.retain(|force| !force.is_of(selector, kind));
     let (actor, reason) = ("".into(), "".into());
     let force = Force { selector: selector.clone(), kind, since: Wall(0), until: None, actor, reason };
     forces.push(force);
@@ -288,7 +308,7 @@ pub(crate) fn compare(fleet: &Fleet, state: &State, selector: &Selector, forces:
     let places: BTreeSet<(GroupId, SiteId)> =
         meant.iter().map(|id| (fleet.group_of(*id), fleet.origin(*id).site)).collect();
     let mut then = state.clone();
-    then.force(fleet, forces.to_vec());
+    then.force(fleet, forces.to_vec(), state.last);
     let sites = places.into_iter().map(|(group, site)| {
         let own = state.group(group);
         let fitness = crate::fit::fitness(fleet, &then, group, site);
@@ -302,15 +322,25 @@ pub(crate) fn compare(fleet: &Fleet, state: &State, selector: &Selector, forces:
             services: services(fleet, state, &then, group, site),
         }
     });
-    Preview { selector: selector.clone(), origins: names(fleet, &meant), sites: sites.collect() }
+    let (count, origins) = (meant.len(), names(fleet, &meant));
+    Preview { selector: selector.clone(), count, origins, sites: sites.collect() }
 }
 
 impl SitePreview {
-    /// Whether the group would be without a fit active site, and is not now.
+    /// What the group would lose where it is active: its fit site, or a service's last origin.
     #[must_use]
-    pub fn is_loss(&self) -> bool {
-        let unfit = Fitness::Unfit(Vec::new());
-        self.active && &*self.then == unfit.label() && &*self.now != unfit.label()
+    pub fn loss(&self) -> Option<String> {
+        let rank = |label: &str| ["unfit", "unknown", "fit"].iter().position(|known| *known == label);
+        let emptied = self.services.iter().find(|service| service.now > 0 && service.then == 0);
+        let Self { group, site, then, why, .. } = self;
+        if !self.active {
+            None
+        } else if rank(then) < rank(&self.now) {
+            Some(format!("`{group}` is active at `{site}`, which would be {then}: {}", why.join("; ")))
+        } else {
+            let service = &emptied?.service;
+            Some(format!("`{group}` is active at `{site}`, where `{service}` would have no origin left"))
+        }
     }
 }
 
@@ -326,5 +356,5 @@ fn services(fleet: &Fleet, now: &State, then: &State, group: GroupId, site: Site
 }
 
 fn names(fleet: &Fleet, origins: &[OriginId]) -> Vec<Name> {
-    origins.iter().map(|id| fleet.origin(*id).name.clone()).collect()
+    origins.iter().take(NAMED_MAX).map(|id| fleet.origin(*id).name.clone()).collect()
 }

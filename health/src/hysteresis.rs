@@ -98,9 +98,9 @@ impl Hysteresis {
         before != (self.health, self.stale)
     }
 
-    /// Out of traffic until `rise` passes say otherwise; that is no evidence against it.
+    /// Out of traffic until `rise` passes from here on say otherwise; that is no evidence against it.
     pub fn prove_again(&mut self) {
-        if self.health == Health::Up {
+        if self.health != Health::Unknown {
             *self = Self { health: Health::Down, stale: true, ..Self::default() };
         }
     }
@@ -179,9 +179,11 @@ mod tests {
         assert_eq!(run(&mut hysteresis, "+-++"), "dddU");
         hysteresis.prove_again();
         assert_eq!(run(&mut hysteresis, "---"), "ddD");
-        // What was down anyway, or is not known, goes on.
+        // What was down anyway starts over, too; what is not known is not known.
+        run(&mut hysteresis, "+");
         hysteresis.prove_again();
-        assert_eq!(hysteresis.evidence(), Health::Down);
+        assert_eq!(hysteresis.evidence(), Health::Unknown);
+        assert_eq!(run(&mut hysteresis, "++"), "dU");
         let mut unknown = Hysteresis::default();
         unknown.prove_again();
         assert_eq!(unknown, Hysteresis::default());

@@ -165,6 +165,11 @@ pub(crate) fn judge(fleet: &Fleet, state: &State, order: &Order, now: Now) -> Ve
         let message = "another change of this group is being written";
         return Verdict::Refused(Refusal::new("busy", message, "repeat the order".to_owned()));
     }
+    let moves = matches!(order.verb, Verb::Switch { .. } | Verb::Failback | Verb::Confirm);
+    if moves && state.forces_pending.is_some() {
+        let message = "a force is being written, which may change which sites are fit";
+        return Verdict::Refused(Refusal::new("busy", message, "repeat the order".to_owned()));
+    }
     match order.verb {
         Verb::Switch { to } => switch_to(fleet, state, order, to, SwitchKind::Switchover, now),
         Verb::Failback => failback(fleet, state, order, now),

@@ -8,23 +8,34 @@ use std::time::Duration;
 
 use crate::fit::Obstacle;
 use crate::fleet::{Fleet, Group, Mode, Service};
+use crate::force::ForceKind;
 use crate::hysteresis::Health;
 use crate::id::{GroupId, SiteId};
-use crate::state::{OriginState, State};
+use crate::state::{Isolation, OriginState, State};
 use crate::time::Mono;
 
 /// Whether a complete round of probes that started at `lost` or later found `site` fit: every origin that counts
 /// was seen, and enough of them passed. That they still count as up would prove nothing: they may be failing, too.
+///
+/// What a person forced up needs no pass of its own. But a word is no proof that this edge is connected: at least one
+/// pass is needed there, unless witnesses say so.
 pub(crate) fn proven(fleet: &Fleet, state: &State, group: &Group, site: SiteId, lost: Mono) -> bool {
     let after = Some(lost.max(state.round).max(state.connected));
-    critical(fleet, group).all(|service| {
-        let origins = service.origins_at(site).iter().map(|id| state.origin(*id));
-        // What a person says of an origin needs no probe.
-        let passed =
-            |it: &&OriginState| it.evidence() == Health::Up && (it.force.is_some() || it.passed >= after);
-        origins.clone().filter(passed).count() >= service.min_up as usize
-            && origins.clone().all(|it| it.force.is_some() || it.seen >= after)
-    })
+    let counted: Vec<_> = critical(fleet, group)
+        .flat_map(|service| service.origins_at(site))
+        .map(|id| state.origin(*id))
+        .collect();
+    let by_word_alone = counted.iter().any(|it| it.force == Some(ForceKind::Up))
+        && !counted.iter().any(|it| it.passed >= after)
+        && state.facts.isolation != Some(Isolation::Connected);
+    !by_word_alone
+        && critical(fleet, group).all(|service| {
+            let origins = service.origins_at(site).iter().map(|id| state.origin(*id));
+            let passed =
+                |it: &&OriginState| it.evidence() == Health::Up && (it.force.is_some() || it.passed >= after);
+            origins.clone().filter(passed).count() >= service.min_up as usize
+                && origins.clone().all(|it| it.force.is_some() || it.seen >= after)
+        })
 }
 
 /// Whether the active site has been seen to fail since `to` became fit. When the edge itself was cut off, every site

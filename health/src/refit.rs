@@ -66,6 +66,7 @@ impl State {
             groups,
             facts: self.facts.for_fleet(old, new),
             forces: Vec::new(),
+            force_origins: Vec::new(),
             forces_pending: None,
             told_overdue: self.told_overdue.clone(),
             round_complete: self.round_complete || unknown == 0,
@@ -75,7 +76,7 @@ impl State {
             ..*self
         };
         // Matched anew: a new origin of a host that is drained is drained, too.
-        state.force(new, self.forces.clone());
+        state.force(new, self.forces.clone(), now);
         for id in new.group_ids() {
             state.weigh(new, id, now);
             let group = state.group_mut(id);

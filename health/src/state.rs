@@ -23,6 +23,8 @@ pub struct State {
     pub facts: Facts,
     /// What people say of origins, whatever the checks see; durable.
     pub forces: Vec<Force>,
+    /// The origins that each is about; parallel to `forces`.
+    pub(crate) force_origins: Vec<Vec<OriginId>>,
     /// A change of them on its way to the store; there is one at a time.
     pub(crate) forces_pending: Option<ForcesPending>,
     /// When the next automatic change of them may be tried, after the store failed.
@@ -69,6 +71,8 @@ pub struct OriginState {
     pub(crate) pace: Pace,
     /// What a person says of it.
     pub force: Option<ForceKind>,
+    /// When a person let it in again; probes that started earlier say nothing of it.
+    pub(crate) heed_from: Mono,
     /// When its latest conclusive probe started.
     pub seen: Option<Mono>,
     /// When its latest passing probe started, and its latest failing one.
@@ -172,6 +176,7 @@ impl State {
             groups,
             facts: Facts::default(),
             forces: Vec::new(),
+            force_origins: Vec::new(),
             forces_pending: None,
             forces_retry: None,
             told_overdue: BTreeSet::new(),
@@ -193,7 +198,7 @@ impl State {
     /// The same with the forces that the store holds.
     #[must_use]
     pub fn with_forces(mut self, fleet: &Fleet, forces: Vec<Force>, now: Now) -> Self {
-        self.force(fleet, forces);
+        self.force(fleet, forces, now);
         for group in fleet.group_ids() {
             self.weigh(fleet, group, now);
         }
@@ -225,23 +230,29 @@ impl State {
         self.tickets
     }
 
-    /// Drains whose time is over, as told so far.
+    /// Drains whose time is over.
     #[must_use]
     pub fn drains_overdue(&self) -> usize {
-        self.told_overdue.len()
+        self.forces.iter().filter(|force| force.is_overdue(self.last.wall)).count()
     }
 
     /// Takes forces in place of the present ones; fitness has to be weighed anew. An origin that is let in again has to
     /// prove itself: what its checks saw while nothing was sent there says little.
-    pub(crate) fn force(&mut self, fleet: &Fleet, forces: Vec<Force>) {
-        let held = force::by_origin(fleet, &forces);
+    pub(crate) fn force(&mut self, fleet: &Fleet, forces: Vec<Force>, now: Now) {
+        let origins: Vec<_> = forces.iter().map(|force| force.selector.origins(fleet)).collect();
+        let held = force::by_origin(fleet, &forces, &origins);
         for (origin, force) in self.origins.iter_mut().zip(held) {
             if origin.is_out() && !force.is_some_and(ForceKind::is_out) {
+                let was = origin.real();
                 origin.hysteresis.prove_again();
+                origin.heed_from = now.mono;
+                if origin.real() != was {
+                    origin.since = now.wall;
+                }
             }
             origin.force = force;
         }
-        self.forces = forces;
+        (self.forces, self.force_origins) = (forces, origins);
     }
 
     /// Works out anew how fit each site is for a group, and since when.

@@ -127,8 +127,29 @@ pub struct OriginStatus {
 pub struct Work {
     /// Requests and tunnels.
     pub in_flight: u32,
-    /// Whether nothing at all is open to it, not even an idle connection.
+    /// Whether nothing at all is open to it, not even an idle connection, and nothing will be while it is out.
     pub quiet: bool,
+    /// Whether its traffic passes here, so that the others mean something.
+    pub proxied: bool,
+}
+
+impl Status {
+    /// Leaves out who did what, and why they said they did.
+    pub fn forget_people(&mut self) {
+        let nobody = Name::from("");
+        for group in &mut self.groups {
+            (group.actor, group.reason) = (None, None);
+            if let Some(decision) = &mut group.durable.decision {
+                (decision.actor, decision.reason) = (nobody.clone(), nobody.clone());
+            }
+            if let Some(freeze) = &mut group.durable.freeze {
+                (freeze.actor, freeze.reason) = (nobody.clone(), nobody.clone());
+            }
+        }
+        for ForceStatus { force, .. } in &mut self.forces {
+            (force.actor, force.reason) = (nobody.clone(), nobody.clone());
+        }
+    }
 }
 
 /// Writes down what is known; `work` is asked for what only traffic knows.

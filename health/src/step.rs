@@ -183,10 +183,10 @@ fn observe(
     now: Now,
     effects: &mut Vec<Effect>,
 ) {
-    if started < state.round {
+    let origin = &mut state.origins[id.index()];
+    if started < state.round.max(origin.heed_from) {
         return;
     }
-    let origin = &mut state.origins[id.index()];
     let was = origin.hysteresis.health();
     // An older probe may end later, for instance when it ran into its timeout.
     origin.seen = origin.seen.max(Some(started));

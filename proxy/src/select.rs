@@ -67,7 +67,8 @@ pub fn pick(
     mut random: impl FnMut(usize) -> usize,
 ) -> Option<usize> {
     let origins = &site.origins;
-    let open = |o: &OriginView| !o.forced_down && !tried.contains(&o.target);
+    // A request may live by a view that is older than the word of a person.
+    let open = |o: &OriginView| !o.forced_down && !o.target.is_out() && !tried.contains(&o.target);
     let healthy = |o: &OriginView| open(o) && o.up && !o.target.is_ejected_at(now_ms);
     if let Some(index) = two_picks(origins, healthy, &mut random) {
         return Some(index);
@@ -75,7 +76,7 @@ pub fn pick(
     if let Some(index) = two_picks(origins, |o| open(o) && o.up, &mut random) {
         return Some(index);
     }
-    if origins.iter().any(|o| o.up && !o.forced_down) {
+    if origins.iter().any(|o| o.up && !o.forced_down && !o.target.is_out()) {
         return None;
     }
     two_picks(origins, open, &mut random)

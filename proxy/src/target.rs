@@ -170,14 +170,20 @@ impl Target {
     /// Whether nothing is open to it any more: no request, no tunnel, no idle connection.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.in_flight() == 0 && self.pool.is_empty() && self.http2.as_ref().is_none_or(|it| it.is_empty())
+        self.in_flight.load(Ordering::SeqCst) == 0
+            && self.pool.is_empty()
+            && self.http2.as_ref().is_none_or(|it| it.is_empty())
     }
 
     /// Takes it out, or lets it in again. Views say that it gets nothing new; this lets its idle connections go, and those
     /// that become idle.
     pub fn set_out(&self, out: bool) {
-        let was = self.out.swap(out, Ordering::SeqCst);
-        if out && !was {
+        // Most targets stay as they are with most publications, and this line is shared with every request.
+        if self.is_out() == out {
+            return;
+        }
+        self.out.store(out, Ordering::SeqCst);
+        if out {
             self.pool.clear();
             if let Some(connections) = &self.http2 {
                 connections.clear();
@@ -185,7 +191,9 @@ impl Target {
         }
     }
 
-    pub(crate) fn is_out(&self) -> bool {
+    /// Whether it was taken out: set once readers see the view that says so.
+    #[must_use]
+    pub fn is_out(&self) -> bool {
         self.out.load(Ordering::SeqCst)
     }
 
@@ -222,7 +230,8 @@ impl Target {
 
     /// Counts a request in until the guard is dropped.
     pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        // In one order with `out`: who counts itself in and then finds it not out is seen by who takes it out.
+        self.in_flight.fetch_add(1, Ordering::SeqCst);
         InFlight(Arc::clone(self))
     }
 
@@ -291,9 +300,15 @@ impl Target {
 #[derive(Debug)]
 pub(crate) struct InFlight(Arc<Target>);
 
+impl InFlight {
+    pub(crate) fn target(&self) -> &Arc<Target> {
+        &self.0
+    }
+}
+
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -53,7 +53,6 @@ pub(crate) async fn serve(
                     step.target.note_success(now_ms());
                     // The request is over, its tunnel begins.
                     request.finish(&session, &course.answered(request, &step, 101));
-                    let _in_flight = step.target.begin();
                     run(request, session, behind, answer, &course.site.site).await;
                     return None;
                 }
@@ -77,7 +76,6 @@ async fn ask<'a>(
 ) -> Result<(Answer, Step), Refusal> {
     loop {
         let mut step = course.next(request)?;
-        let _in_flight = step.target.begin();
         match attempt(request, session, &mut step).await {
             Ok(answer) => return Ok((answer, step)),
             Err(failed) => {
@@ -157,7 +155,6 @@ async fn relay(
     let Answer { mut origin, read, .. } = answer;
     origin.unread(read);
     let mut origin = OriginSession::new(origin);
-    let _in_flight = step.target.begin();
     let outcome = match timeout(request.service.settings.first_byte_timeout, origin.read_response()).await {
         Ok(Ok(_)) => {
             let origin = Upstream::http1(origin, false);

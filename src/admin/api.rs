@@ -10,7 +10,7 @@ use axum::extract::{ConnectInfo, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use serde::Deserialize;
 use tidegate_health::event::Event;
 use tidegate_health::explain::Explanation;
@@ -71,16 +71,20 @@ impl Admin {
             .route("/api/v1/reload", post(reload_now))
             .method_not_allowed_fallback(not_allowed)
             .route_layer(middleware::from_fn(only_owner));
-        self.clone().read_only().merge(telling.merge(orders).with_state(self))
+        self.clone().common(get(status)).merge(telling.merge(orders).with_state(self))
     }
 
     /// What anybody who can reach the listener may see.
     pub(super) fn read_only(self) -> axum::Router {
+        self.common(get(status_without_people))
+    }
+
+    fn common(self, status: MethodRouter<Self>) -> axum::Router {
         axum::Router::new()
             .route("/metrics", get(metrics))
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
-            .route("/api/v1/status", get(status))
+            .route("/api/v1/status", status)
             .fallback(nothing_here)
             .method_not_allowed_fallback(not_allowed)
             .with_state(self)
@@ -112,6 +116,13 @@ async fn status(State(admin): State<Admin>) -> Answer<StatusReply> {
         started: admin.started,
         status,
     }))
+}
+
+/// The same for anybody: without names of people, and without their words.
+async fn status_without_people(state: State<Admin>) -> Answer<StatusReply> {
+    let Json(mut reply) = status(state).await?;
+    reply.status.forget_people();
+    Ok(Json(reply))
 }
 
 async fn explain(

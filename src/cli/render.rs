@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tidegate_health::event::Event;
 use tidegate_health::explain::Explanation;
-use tidegate_health::force::{ForceKind, ForceStatus, Forced};
+use tidegate_health::force::{ForceKind, ForceStatus, Forced, SitePreview};
 use tidegate_health::status::{GroupStatus, SiteStatus};
 use tidegate_health::time::Wall;
 
@@ -40,7 +40,7 @@ pub(super) fn status(reply: &StatusReply, all: bool, now: Wall) -> String {
 
 /// Who took what out, why, and whether it may be switched off.
 fn force_line(out: &mut String, status: &ForceStatus, now: Wall) {
-    let ForceStatus { force, origins, in_flight, .. } = status;
+    let ForceStatus { force, count, in_flight, .. } = status;
     let what = match force.kind {
         ForceKind::Drain => "drained",
         ForceKind::Down => "forced down",
@@ -48,15 +48,24 @@ fn force_line(out: &mut String, status: &ForceStatus, now: Wall) {
     };
     let (actor, since, reason) = (&force.actor, age(force.since, now), &force.reason);
     let _ = writeln!(out, "{} {what} by {actor} {since} ago: {reason}", force.selector);
-    let count = origins.len();
     let state = match (force.kind.is_out(), status.safe) {
-        (true, true) => "nothing is open to them: safe to power off".to_owned(),
+        (false, _) => "their checks are not heeded".to_owned(),
+        (true, true) => "nothing is open to them from here: safe to power off".to_owned(),
+        (true, false) if *count == 0 => "the configuration has none of them any more".to_owned(),
+        (true, false) if status.unseen => {
+            "not all of their traffic passes here: look at the machines before you power off".to_owned()
+        }
+        (true, false) if *in_flight == 0 => {
+            "their last connections are closing: not safe to power off yet".to_owned()
+        }
         (true, false) => {
             format!("{in_flight} requests and tunnels are still open: not safe to power off yet")
         }
-        (false, _) => "their checks are not heeded".to_owned(),
     };
-    let _ = writeln!(out, "    {count} origin{}; {state}", if count == 1 { "" } else { "s" });
+    let _ = writeln!(out, "    {count} origin{}; {state}", if *count == 1 { "" } else { "s" });
+    let undo = if force.kind == ForceKind::Drain { "undrain" } else { "unforce" };
+    let (scope, pattern) = (force.selector.scope.label(), &force.selector.pattern);
+    let _ = writeln!(out, "    lifted by: tidegate {undo} {scope} '{pattern}' --reason WHY");
     if status.overdue {
         let _ =
             writeln!(out, "  ! OVERDUE: it should have ended {} ago", age(force.until.unwrap_or(now), now));
@@ -81,7 +90,7 @@ pub(super) fn forced(reply: &Forced, asked: &ForceBody) -> String {
         (false, true) => "done:",
         (false, false) => "nothing to do:",
     };
-    let count = preview.origins.len();
+    let count = preview.count;
     let s = if count == 1 { "" } else { "s" };
     let mut out = format!("{action} {}: {state} {count} origin{s}\n", preview.selector);
     for site in &preview.sites {
@@ -93,6 +102,11 @@ pub(super) fn forced(reply: &Forced, asked: &ForceBody) -> String {
             let _ = writeln!(out, "; {} as before", site.then);
         } else {
             let _ = writeln!(out, "; {} -> {}: {}", site.now, site.then, site.why.join("; "));
+        }
+    }
+    if asked.preview {
+        for loss in preview.sites.iter().filter_map(SitePreview::loss) {
+            let _ = writeln!(out, "  ! {loss}; it would be refused without --override unfit");
         }
     }
     if *changed && asked.action.kind().is_some_and(ForceKind::is_out) {

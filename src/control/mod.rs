@@ -22,6 +22,7 @@ use tidegate_health::state::{GroupState, State};
 use tidegate_health::status::{Work, status};
 use tidegate_health::step::{self, Effect, Input, step};
 use tidegate_probe::{Observation, Outcome, Pace, Scheduler};
+use tidegate_proxy::Target;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Level;
 
@@ -57,6 +58,8 @@ pub struct Control {
     force_orders: Vec<(u64, oneshot::Sender<Result<Forced, Refusal>>)>,
     orders_seen: u64,
     batch: Batch,
+    /// Targets of configurations before this one that may still have work; those that are quiet are forgotten.
+    leaving: Vec<Arc<Target>>,
     /// One at a time; its size is no concern of the loop's.
     reloading: Option<Box<Reloading>>,
 }
@@ -104,6 +107,7 @@ impl Control {
             force_orders: Vec::new(),
             orders_seen: 0,
             batch: Batch::default(),
+            leaving: Vec::new(),
             reloading: None,
         };
         control.publish();
@@ -173,11 +177,8 @@ impl Control {
                 let _ = answer.send(preview(&self.plan.fleet, &self.state, &selector, kind));
             }
             Message::Status(answer) => {
-                let work = |id: OriginId| {
-                    let target = &self.plan.targets[id.index()];
-                    Work { in_flight: target.in_flight(), quiet: target.is_quiet() }
-                };
-                let _ = answer.send(status(&self.plan.fleet, &self.state, work));
+                self.leaving.retain(|target| !target.is_quiet());
+                let _ = answer.send(status(&self.plan.fleet, &self.state, |origin| self.work(origin)));
             }
             Message::Explain(group, fleet, answer) => {
                 let _ = answer.send(explain(&fleet, &self.state, group, self.clock.now()));
@@ -277,11 +278,10 @@ impl Control {
     }
 
     fn publish(&mut self) {
+        // What is let in is open before readers are sent there, what is taken out closes after they no longer are.
+        self.set_out(false);
         let changed = self.publisher.publish(&self.plan, &self.state, self.persister.zones());
-        // After the World that sends them nothing new: what they are still sent was on its way.
-        for (target, origin) in self.plan.targets.iter().zip(&self.state.origins) {
-            target.set_out(origin.is_out());
-        }
+        self.set_out(true);
         self.metrics.published(&self.plan.fleet, &self.state, self.publisher.generation());
         for (group, kind) in changed {
             self.metrics.switched(&self.plan.fleet, group, kind);
@@ -295,6 +295,33 @@ fn answer<T>(waiting: &mut Vec<(u64, oneshot::Sender<T>)>, outcomes: Vec<(u64, T
         if let Some(position) = waiting.iter().position(|(order, _)| *order == id) {
             let (_, answer) = waiting.swap_remove(position);
             let _ = answer.send(outcome);
+        }
+    }
+}
+
+impl Control {
+    /// Tells the targets that a person says nothing against, or those that are out.
+    fn set_out(&self, out: bool) {
+        let targets = self.plan.targets.iter().zip(&self.state.origins);
+        for (target, _) in targets.filter(|(_, origin)| origin.is_out() == out) {
+            target.set_out(out);
+            for before in self.leaving.iter().filter(|before| before.name() == target.name()) {
+                before.set_out(out);
+            }
+        }
+    }
+
+    /// What is under way at an origin, also at what stood for it before a reload.
+    fn work(&self, origin: OriginId) -> Work {
+        let target = &self.plan.targets[origin.index()];
+        let before = self.leaving.iter().filter(|before| before.name() == target.name());
+        let all = || before.clone().chain([target]);
+        let service = self.plan.fleet.origin(origin).service;
+        Work {
+            in_flight: all().map(|target| target.in_flight()).sum(),
+            // Before readers see the World without it, anything may still be sent there.
+            quiet: target.is_out() && all().all(|target| target.is_quiet()),
+            proxied: self.plan.is_proxied(service),
         }
     }
 }

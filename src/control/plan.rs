@@ -104,6 +104,12 @@ impl Plan {
         }
     }
 
+    /// Whether requests of a service pass through this daemon.
+    pub(super) fn is_proxied(&self, service: ServiceId) -> bool {
+        let own = self.services.get(service.index()).filter(|own| own.id == service);
+        own.is_some_and(|own| own.protocol == Protocol::Http)
+    }
+
     /// The serials that the zones are to be served with.
     ///
     /// The file's own serial, where it is newer than the last one served; else a zone whose content changed since then

@@ -9,7 +9,8 @@
 //! Between two steps the task lives on by the old configuration: probes count, groups fail over, orders are obeyed. So
 //! every step asks anew whether what it builds on still holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_health::event::{Event, EventKind};
@@ -17,6 +18,7 @@ use tidegate_health::id::Name;
 use tidegate_health::refit::Misfit;
 use tidegate_health::state::State;
 use tidegate_health::step::Effect;
+use tidegate_proxy::Target;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -138,6 +140,13 @@ impl Control {
         Next::Later
     }
 
+    /// Remembers targets that the present configuration has not, or reaches in another way, until their work is done.
+    fn leave(&mut self, before: Vec<Arc<Target>>) {
+        let kept: HashSet<_> = self.plan.targets.iter().map(Arc::as_ptr).collect();
+        self.leaving.extend(before.into_iter().filter(|target| !kept.contains(&Arc::as_ptr(target))));
+        self.leaving.retain(|target| !target.is_quiet());
+    }
+
     /// The swap: nothing in it can fail.
     fn take_over(
         &mut self,
@@ -146,7 +155,8 @@ impl Control {
         written: &BTreeMap<Name, ZoneRecord>,
     ) -> Taken {
         plan.inherit(&self.plan);
-        self.plan = plan;
+        let before = std::mem::replace(&mut self.plan, plan);
+        self.leave(before.targets);
         self.state = state;
         self.persister.take_over(&self.plan, written);
         self.publisher.take_over(&self.state);

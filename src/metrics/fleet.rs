@@ -25,6 +25,7 @@ pub(super) struct FleetMetrics {
     first_round: IntGauge,
     origin_up: IntGaugeVec,
     origin_effective_up: IntGaugeVec,
+    origin_out: IntGaugeVec,
     group: GroupMetrics,
     forces: IntGaugeVec,
     drains_overdue: IntGauge,
@@ -56,6 +57,11 @@ impl FleetMetrics {
                 .gauge("first_round_complete", "1 once every origin has been known since the start.")?,
             origin_up: new.gauges("origin_up", up, &ORIGIN)?,
             origin_effective_up: new.gauges("origin_effective_up", effective, &ORIGIN)?,
+            origin_out: new.gauges(
+                "origin_out",
+                "1 for an origin that is drained or forced down.",
+                &ORIGIN,
+            )?,
             group: GroupMetrics::new(new)?,
             forces: new.gauges(
                 "forces",
@@ -87,7 +93,7 @@ impl FleetMetrics {
     }
 
     pub(super) fn forget(&self, known: &Known<'_>) {
-        for gauges in [&self.origin_up, &self.origin_effective_up] {
+        for gauges in [&self.origin_up, &self.origin_effective_up, &self.origin_out] {
             known.sweep(gauges);
         }
         let GroupMetrics { active, epoch, condition, unfit, frozen, proposal, latched, diverged, site_fit } =
@@ -112,6 +118,7 @@ impl FleetMetrics {
             };
             set(&self.origin_up, known.real());
             set(&self.origin_effective_up, known.effective());
+            self.origin_out.with_label_values(&labels).set(i64::from(known.is_out()));
         }
         for id in fleet.group_ids() {
             self.group.published(fleet, state, id);

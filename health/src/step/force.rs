@@ -16,6 +16,9 @@ use crate::time::{Now, Wall};
 /// How long the end of a force waits after the store failed.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 
+/// Of many things that are alike this many are told.
+const TOLD_MAX: usize = 5;
+
 /// What an order leads to.
 enum Verdict {
     Already,
@@ -45,9 +48,8 @@ pub(super) fn obey(
             effects.push(Effect::ReplyForce { order: order.id, outcome: Err(refusal) });
         }
         Verdict::Change { next, kind, preview, overridden } => {
-            let count = preview.origins.len();
-            let s = if count == 1 { "" } else { "s" };
-            let reason = format!("{} ({count} origin{s}): {}", wish(order), order.reason);
+            let s = if preview.count == 1 { "" } else { "s" };
+            let reason = format!("{} ({} origin{s}): {}", wish(order), preview.count, order.reason);
             let overrides = overridden.then(|| Rule::Unfit.label().into()).into_iter().collect();
             let event = Event { overrides, ..event(kind, reason) };
             persist(state, (next, event), Some((order.id, Box::new(preview))), effects);
@@ -66,8 +68,15 @@ fn wish(order: &ForceOrder) -> String {
 
 /// Judges an order; changes nothing.
 fn judge(fleet: &Fleet, state: &State, order: &ForceOrder, now: Now) -> Verdict {
-    if state.forces_pending.is_some() {
-        let message = "another force is being written";
+    let mut meant = order.selector.origins(fleet).into_iter().map(|id| fleet.group_of(id));
+    let message = if state.forces_pending.is_some() {
+        Some("another force is being written")
+    } else if meant.any(|group| state.group(group).pending.is_some()) {
+        Some("a change of a group that this is about is being written")
+    } else {
+        None
+    };
+    if let Some(message) = message {
         return Verdict::Refused(Refusal::new("busy", message, "repeat the order".to_owned()));
     }
     match order.verb {
@@ -89,7 +98,10 @@ fn set(
         let message = format!("a pattern has 1 to {PATTERN_MAX} characters");
         return Verdict::Refused(Refusal::new("pattern", message, None));
     }
-    let present = state.forces.iter().find(|force| force.selector == *selector);
+    if length.is_some_and(|length| length.is_zero()) {
+        return Verdict::Refused(Refusal::new("length", "a force has to last for a while", None));
+    }
+    let present = state.forces.iter().find(|force| force.is_of(selector, kind));
     if present.is_some_and(|force| force.kind == kind && force.until.is_none() && length.is_none()) {
         return Verdict::Already;
     }
@@ -99,35 +111,36 @@ fn set(
     }
     let (actor, reason) = (order.actor.clone(), order.reason.clone());
     let until = length.map(|length| now.wall.plus(length));
-    let mut next: Vec<_> = state.forces.iter().filter(|force| force.selector != *selector).cloned().collect();
+    let others = state.forces.iter().filter(|force| !force.is_of(selector, kind));
+    let mut next: Vec<_> = others.cloned().collect();
     next.push(Force { selector: selector.clone(), kind, since: now.wall, until, actor, reason });
     let preview = force::compare(fleet, state, selector, &next);
-    if preview.origins.is_empty() {
+    if preview.count == 0 {
         let message = format!("no origin matches {selector}");
         return Verdict::Refused(Refusal::new("no-match", message, "tidegate status --all".to_owned()));
     }
-    let losses: Vec<_> = preview.sites.iter().filter(|site| site.is_loss()).collect();
-    let overridden = !losses.is_empty();
-    if overridden && !order.overrides.contains(&Rule::Unfit) {
-        let told: Vec<_> = losses
-            .iter()
-            .map(|site| {
-                format!(
-                    "`{}` is active at `{}`, which would be unfit: {}",
-                    site.group,
-                    site.site,
-                    site.why.join("; ")
-                )
-            })
-            .collect();
-        let next = format!(
-            "move it first: tidegate switch {} SITE --reason WHY; or to do it all the same, repeat it with{}",
-            losses[0].group,
-            order::flags(&[Rule::Unfit].into())
-        );
-        return Verdict::Refused(Refusal::new(Rule::Unfit.label(), told.join("; "), next));
+    unless_lost(order, next, EventKind::Forced, preview)
+}
+
+/// The change, unless a group would lose what it lives on and the order does not say that it may.
+fn unless_lost(order: &ForceOrder, next: Vec<Force>, kind: EventKind, preview: Preview) -> Verdict {
+    let losses: Vec<_> = preview.sites.iter().filter_map(|site| Some((&site.group, site.loss()?))).collect();
+    let Some((group, _)) = losses.first() else {
+        return Verdict::Change { next, kind, preview, overridden: false };
+    };
+    if order.overrides.contains(&Rule::Unfit) {
+        return Verdict::Change { next, kind, preview, overridden: true };
     }
-    Verdict::Change { next, kind: EventKind::Forced, preview, overridden }
+    let mut told: Vec<_> = losses.iter().take(TOLD_MAX).map(|(_, loss)| loss.clone()).collect();
+    if losses.len() > told.len() {
+        told.push(format!("{} more groups are in the same place", losses.len() - told.len()));
+    }
+    let next = format!(
+        "move it first: tidegate switch {group} SITE --reason WHY; where something has just come back, wait until \
+         `tidegate status` says that it is up; or to do it all the same, repeat it with{}",
+        order::flags(&[Rule::Unfit].into())
+    );
+    Verdict::Refused(Refusal::new(Rule::Unfit.label(), told.join("; "), next))
 }
 
 fn lift(fleet: &Fleet, state: &State, order: &ForceOrder, drain: bool) -> Verdict {
@@ -137,7 +150,7 @@ fn lift(fleet: &Fleet, state: &State, order: &ForceOrder, drain: bool) -> Verdic
         let what = if drain { "drain" } else { "force" };
         let kind = |force: &&Force| (force.kind == ForceKind::Drain) == drain;
         let there: Vec<_> =
-            state.forces.iter().filter(kind).map(|force| force.selector.to_string()).collect();
+            state.forces.iter().filter(kind).take(TOLD_MAX).map(|it| it.selector.to_string()).collect();
         let next = match there.as_slice() {
             [] => format!("there is no {what} at all"),
             some => format!("name it as it was ordered: {}", some.join(", ")),
@@ -147,7 +160,7 @@ fn lift(fleet: &Fleet, state: &State, order: &ForceOrder, drain: bool) -> Verdic
     }
     let next: Vec<_> = state.forces.iter().filter(|force| !is_meant(force)).cloned().collect();
     let preview = force::compare(fleet, state, &order.selector, &next);
-    Verdict::Change { next, kind: EventKind::Unforced, preview, overridden: false }
+    unless_lost(order, next, EventKind::Unforced, preview)
 }
 
 fn persist(
@@ -164,7 +177,7 @@ fn persist(
 /// Forces are durable: they hold.
 pub(super) fn adopt(fleet: &Fleet, state: &mut State, ticket: u64, now: Now, effects: &mut Vec<Effect>) {
     let Some(pending) = state.forces_pending.take_if(|pending| pending.ticket == ticket) else { return };
-    state.force(fleet, pending.next);
+    state.force(fleet, pending.next, now);
     state.forces_retry = None;
     let State { forces, told_overdue, .. } = &mut *state;
     told_overdue.retain(|told| forces.iter().any(|force| overdue_mark(force).as_ref() == Some(told)));
@@ -219,7 +232,8 @@ pub(super) fn watch(state: &mut State, now: Now, effects: &mut Vec<Effect>) {
         return;
     }
     let (over, next): (Vec<_>, Vec<_>) = state.forces.iter().cloned().partition(|force| is_over(&force));
-    let told: Vec<_> = over.iter().map(|force| format!("{} {}", force.kind.verb(), force.selector)).collect();
+    let told = over.iter().take(TOLD_MAX).map(|force| format!("{} {}", force.kind.verb(), force.selector));
+    let told: Vec<_> = told.collect();
     let reason = format!("{} was ordered for a time that is over", told.join(", "));
     persist(state, (next, note(None, EventKind::Unforced, reason, now)), None, effects);
 }

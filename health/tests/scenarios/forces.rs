@@ -7,7 +7,9 @@ use tidegate_health::force::{FORCES_MAX, ForceKind, ForceVerb, PATTERN_MAX, Scop
 use tidegate_health::hysteresis::Health;
 use tidegate_health::id::OriginId;
 use tidegate_health::order::{Rule, Verb};
+use tidegate_health::state::Isolation;
 use tidegate_health::status::Work;
+use tidegate_health::step::{Fact, Input};
 
 use crate::world::{DR, GROUP, MAIN, Shape, Store, THIRD, World, fleet, ms, one, secs};
 
@@ -148,14 +150,120 @@ fn a_force_down_is_evidence_enough_for_a_failover() {
 }
 
 #[test]
-fn a_site_that_is_forced_up_can_be_moved_to_although_its_checks_fail() {
+fn a_word_is_no_proof_that_the_edge_is_connected() {
     let mut world = World::settled(one());
+    world.force(Scope::Site, "linode", force(ForceKind::Up, None)).expect("it can do no harm");
+    // The edge has lost its network.
+    for site in [MAIN, DR, THIRD] {
+        world.set(site, false);
+    }
+    world.run(secs(60));
+    assert_eq!(world.site(), Some(MAIN), "nothing was seen to live anywhere");
+    assert!(world.stops().contains(&"not-proven".to_owned()), "{:?}", world.stops());
+    world.order(Verb::Switch { to: DR }).expect("a person knows");
+}
+
+#[test]
+fn where_witnesses_see_the_edge_a_site_that_is_forced_up_takes_over_although_its_checks_fail() {
+    let mut world = World::settled(one());
+    world.fact(Fact::Isolation(Some(Isolation::Connected)));
     world.set(DR, false);
     world.run(secs(5));
     world.force(Scope::Site, "linode", force(ForceKind::Up, None)).expect("it can do no harm");
     world.set(MAIN, false);
     world.run(secs(15));
     assert_eq!(world.site(), Some(DR));
+}
+
+#[test]
+fn what_has_just_been_let_in_does_not_stand_for_what_is_drained_next() {
+    let mut world = pairs();
+    world.force(Scope::Origin, "web/main/0", DRAIN).expect("one is left");
+    world.run(secs(60));
+    world.force(Scope::Origin, "web/main/0", UNDRAIN).expect("it was drained");
+    let refusal = world.force(Scope::Origin, "web/main/1", DRAIN).expect_err("the first is not back yet");
+    assert!(refusal.message.contains("would be unknown"), "{refusal:?}");
+    assert!(refusal.next.as_deref().is_some_and(|next| next.contains("has just come back")), "{refusal:?}");
+    world.run(secs(5));
+    world.force(Scope::Origin, "web/main/1", DRAIN).expect("the first is back");
+}
+
+#[test]
+fn a_drain_and_a_force_of_the_same_machine_stand_beside_each_other() {
+    let mut world = pairs();
+    world.force(Scope::Host, "canterbury", force(ForceKind::Down, None)).expect("one is left");
+    world.force(Scope::Host, "canterbury", DRAIN).expect("one is left");
+    world.force(Scope::Host, "canterbury", UNDRAIN).expect("it is there");
+    assert_eq!(world.state.origin(OriginId(0)).force, Some(ForceKind::Down), "nobody lifted that");
+    world.force(Scope::Host, "canterbury", DRAIN).expect("one is left");
+    world.force(Scope::Host, "canterbury", force(ForceKind::Up, None)).expect("in place of down");
+    assert_eq!(world.state.origin(OriginId(0)).force, Some(ForceKind::Drain), "the disks are still out");
+    assert_eq!(world.state.forces.len(), 2);
+}
+
+#[test]
+fn a_lift_that_would_make_a_group_unfit_is_refused_too() {
+    let mut world = World::settled(one());
+    world.set(MAIN, false);
+    world.force(Scope::Site, "main", force(ForceKind::Up, None)).expect("it can do no harm");
+    world.run(secs(60));
+    let refusal = world.force(Scope::Site, "main", UNFORCE).expect_err("its checks fail");
+    assert_eq!(&*refusal.label, "unfit");
+    world.run(secs(60));
+    assert_eq!(world.site(), Some(MAIN));
+    world.send_force(Scope::Site, "main", UNFORCE, &[Rule::Unfit]);
+    world.run(secs(15));
+    assert_eq!(world.site(), Some(DR));
+}
+
+#[test]
+fn the_last_origin_that_serves_an_unfit_group_is_not_taken_unasked() {
+    let mut fleet = fleet(Shape { groups: 1, sites: 1, services: 1, origins: 3 });
+    fleet.services[0].min_up = 2;
+    let mut world = World::settled(fleet);
+    for origin in [0, 1] {
+        world.probes.script(OriginId(origin), |_| false);
+    }
+    world.run(secs(10));
+    assert_eq!(world.state.group(GROUP).fitness[0].label(), "unfit");
+    let refusal = world.force(Scope::Origin, "web/main/2", DRAIN).expect_err("it alone serves");
+    assert!(refusal.message.contains("no origin left"), "{refusal:?}");
+    world.force(Scope::Origin, "web/main/0", DRAIN).expect("it serves nobody");
+}
+
+#[test]
+fn moves_and_forces_wait_for_each_other() {
+    let mut world = pairs();
+    world.store = Store::Never;
+    world.send(Verb::Switch { to: DR }, &[]);
+    assert_eq!(&*world.force(Scope::Site, "linode", DRAIN).expect_err("a move there").label, "busy");
+    world.release(None);
+    world.store = Store::Never;
+    world.send_force(Scope::Site, "main", DRAIN, &[]);
+    assert_eq!(&*world.order(Verb::Failback).expect_err("it may not be fit").label, "busy");
+    world.set(DR, false);
+    world.run(secs(20));
+    assert_eq!(world.stops(), ["pending"]);
+    world.store = Store::AtOnce;
+    world.release(None);
+    world.run(secs(20));
+    assert_eq!(world.site(), Some(THIRD));
+}
+
+#[test]
+fn a_probe_that_began_before_an_undrain_says_nothing() {
+    let mut world = pairs();
+    world.force(Scope::Origin, "web/main/0", DRAIN).expect("one is left");
+    world.run(secs(10));
+    let before = world.now().mono;
+    world.run(ms(100));
+    world.force(Scope::Origin, "web/main/0", UNDRAIN).expect("it was drained");
+    let since = world.state.origin(OriginId(0)).since;
+    assert_eq!(since, world.now().wall, "it is down since now");
+    for _ in 0..5 {
+        world.feed(Input::Observation { origin: OriginId(0), started: before, failure: None });
+    }
+    assert_eq!(healths(&world, 0).1, Health::Down);
 }
 
 #[test]
@@ -219,7 +327,7 @@ fn what_matches_nothing_or_is_out_of_bounds_is_refused() {
     }
     let one_more = world.force(Scope::Host, "canterbury", DRAIN).expect_err("there is no room");
     assert_eq!(&*one_more.label, "too-many");
-    world.force(Scope::Origin, "web/main/0", DRAIN).expect("in place of another");
+    world.force(Scope::Origin, "web/main/0", force(ForceKind::Down, None)).expect("in place of another");
 }
 
 #[test]
@@ -306,7 +414,7 @@ fn a_preview_says_what_would_be_left_and_changes_nothing() {
     assert_eq!(preview.origins.len(), 3);
     assert_eq!(preview.sites.len(), 3);
     let main = &preview.sites[0];
-    assert!(main.active && !main.is_loss());
+    assert!(main.active && main.loss().is_none());
     assert_eq!((&*main.now, &*main.then), ("fit", "fit"));
     let service = &main.services[0];
     assert_eq!((service.of, service.now, service.then), (2, 2, 1));

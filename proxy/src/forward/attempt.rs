@@ -162,7 +162,12 @@ impl Step {
                 tracing::debug!(origin = %self.target.name(), "the origin does not agree on HTTP/2 (ALPN)");
                 return Err(Fault::NoHttp2);
             }
-            connections.open(wire, epoch, settings.pool_idle_timeout).await
+            let lease = connections.open(wire, epoch, settings.pool_idle_timeout).await?;
+            // As with the idle ones of HTTP/1.1: taken out meanwhile, it serves this request and none after it.
+            if self.target.is_out() {
+                connections.clear();
+            }
+            Ok(lease)
         };
         timeout(settings.connect_timeout, connecting).await.unwrap_or(Err(Fault::ConnectTimeout))
     }

@@ -8,7 +8,7 @@ use crate::clock::now_ms;
 use crate::observe::RetryReason;
 use crate::page::Refusal;
 use crate::select::{Tried, pick};
-use crate::target::Target;
+use crate::target::{InFlight, Target};
 use crate::view::{ServiceView, SiteView, Spill};
 
 /// Where a request is in its tries. Shared by plain requests and upgrades.
@@ -40,11 +40,14 @@ pub(crate) struct Step {
     pub(crate) fresh: bool,
     /// How long connecting took, if it was necessary and possible.
     pub(crate) connected_in: Option<Duration>,
+    /// The target is at work until this try is over.
+    in_flight: Option<InFlight>,
 }
 
 impl Step {
-    fn new(target: Arc<Target>, fresh: bool) -> Self {
-        Self { target, fresh, connected_in: None }
+    fn new(in_flight: InFlight, fresh: bool) -> Self {
+        let target = Arc::clone(in_flight.target());
+        Self { target, fresh, connected_in: None, in_flight: Some(in_flight) }
     }
 }
 
@@ -99,7 +102,8 @@ impl<'a> Course<'a> {
         if self.retry.is_some() {
             self.retry = Some(RetryReason::Stale);
         }
-        self.stale.take().map(|target| Step::new(target, true))
+        let stale = self.stale.take().map(|target| target.begin());
+        stale.filter(|at_work| !at_work.target().is_out()).map(|at_work| Step::new(at_work, true))
     }
 
     /// How a request ended that an origin answered.
@@ -131,11 +135,17 @@ impl<'a> Course<'a> {
         }
     }
 
-    fn pick(&mut self, site: &SiteView) -> Option<Arc<Target>> {
-        let index = pick(site, &self.tried, now_ms(), |n| fastrand::usize(..n))?;
-        let target = Arc::clone(&site.origins[index].target);
-        self.tried.add(&target);
-        Some(target)
+    fn pick(&mut self, site: &SiteView) -> Option<InFlight> {
+        for _ in 0..=site.origins.len() {
+            let index = pick(site, &self.tried, now_ms(), |n| fastrand::usize(..n))?;
+            let at_work = site.origins[index].target.begin();
+            // Whoever takes it out after this sees that it is at work; who did before is seen here.
+            if !at_work.target().is_out() {
+                self.tried.add(at_work.target());
+                return Some(at_work);
+            }
+        }
+        None
     }
 
     /// One try at the next site that may be read from.
@@ -159,7 +169,8 @@ impl<'a> Course<'a> {
     }
 
     /// Remembers how the last try failed.
-    pub(crate) fn note(&mut self, step: Step, fault: Fault) {
+    pub(crate) fn note(&mut self, mut step: Step, fault: Fault) {
+        step.in_flight = None;
         self.failed = Some((step, fault));
     }
 

@@ -359,7 +359,6 @@ async fn forward(request: &Request<'_>, session: &mut Downstream) -> Outcome {
             Ok(step) => step,
             Err(refusal) => return give_up(request, session, course, refusal).await,
         };
-        let _in_flight = step.target.begin();
         upload.begin(session, &request.client.facts, step.target.http2().is_some());
         let mut failed = match attempt::ask(request, session, &mut step, &mut upload).await {
             Ok(origin) => {

@@ -107,6 +107,8 @@ impl Drop for Lease {
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
     lines: Mutex<Vec<Arc<Line>>>,
+    /// Connections whose sockets are open, whether a request may still use them or not.
+    open: AtomicUsize,
     /// Held while a connection is made, so that requests that come together share it.
     pub(crate) connecting: tokio::sync::Mutex<()>,
 }
@@ -151,7 +153,8 @@ impl Connections {
             rests_since_ms: AtomicU64::new(now_ms()),
         });
         let lease = Lease::of(&line);
-        tokio::spawn(drive(connection, Arc::downgrade(self), Arc::downgrade(&line), idle_timeout));
+        let open = Open::count(self);
+        tokio::spawn(drive(connection, open, Arc::downgrade(&line), idle_timeout));
         self.lock().push(line);
         Ok(lease)
     }
@@ -162,7 +165,7 @@ impl Connections {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.lock().is_empty()
+        self.open.load(Ordering::SeqCst) == 0
     }
 
     /// Lets a connection go that has rested for too long; true if there is nothing more to watch.
@@ -181,6 +184,26 @@ impl Connections {
     /// A panic while the list was locked leaves a usable list.
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<Line>>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One open connection of an origin.
+struct Open {
+    connections: Weak<Connections>,
+}
+
+impl Open {
+    fn count(connections: &Arc<Connections>) -> Self {
+        connections.open.fetch_add(1, Ordering::SeqCst);
+        Self { connections: Arc::downgrade(connections) }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some(connections) = self.connections.upgrade() {
+            connections.open.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 }
 
@@ -211,7 +234,7 @@ fn watch_over(tcp: &TcpStream) {
 /// the list any more.
 async fn drive(
     mut connection: Connection<Box<Wire>, Bytes>,
-    connections: Weak<Connections>,
+    open: Open,
     line: Weak<Line>,
     idle_timeout: Duration,
 ) {
@@ -226,11 +249,14 @@ async fn drive(
                 }
                 if let Some(line) = line.upgrade() {
                     line.retired.store(true, Ordering::Relaxed);
+                    if let Some(connections) = open.connections.upgrade() {
+                        connections.lock().retain(|other| !Arc::ptr_eq(other, &line));
+                    }
                 }
                 return;
             }
             () = tokio::time::sleep(idle_timeout.max(Duration::from_millis(100))), if watched => {
-                watched = connections.upgrade().is_some_and(|connections| !connections.sweep(&line, idle_ms));
+                watched = open.connections.upgrade().is_some_and(|connections| !connections.sweep(&line, idle_ms));
             }
         }
     }
