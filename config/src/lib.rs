@@ -29,7 +29,7 @@ pub use domain::{
     ServiceSettings, Spill, SteerSettings, Timeouts, Tls, TlsVersion, Verify, ZoneSettings,
 };
 pub use duration::{DurationError, format_duration, parse_duration};
-pub use network::{Network, NetworkError};
+pub use network::{Network, NetworkError, exclude};
 pub use reader::{Key, Use};
 pub use render::render;
 pub use source::Place;

@@ -1,7 +1,7 @@
 //! Networks as people write them: `10.0.0.0/8`, `2001:db8::/32`; an address alone is the network of that address.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// An IP network. Bits beyond the prefix are zero, and IPv4 is never written as IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -112,6 +112,16 @@ fn masked(address: IpAddr, prefix: u8) -> IpAddr {
             IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & mask))
         }
     }
+}
+
+/// Whether the system gives one of two addresses to listen at and not the other as well: they are the same, or one of them
+/// is every address of its kind. IPv6 sockets take no IPv4, and port 0 is another port each time.
+#[must_use]
+pub fn exclude(one: SocketAddr, other: SocketAddr) -> bool {
+    let is_everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port()
+        && one.port() != 0
+        && (one.ip() == other.ip() || one.is_ipv4() == other.is_ipv4() && is_everywhere)
 }
 
 #[cfg(test)]

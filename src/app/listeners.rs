@@ -209,12 +209,7 @@ impl Listeners {
     /// Whether one of the listeners stands in the way of another at this address: it is there, or one of the two is at
     /// every address of the machine.
     pub(crate) fn hold(&self, address: SocketAddr) -> bool {
-        self.open.keys().any(|(_, own)| {
-            own.port() == address.port()
-                && (own.ip() == address.ip()
-                    || own.is_ipv4() == address.is_ipv4()
-                        && (own.ip().is_unspecified() || address.ip().is_unspecified()))
-        })
+        self.open.keys().any(|(_, own)| tidegate_config::exclude(*own, address))
     }
 
     /// Takes no new work and lets the old finish, for at most `deadline`. DNS answers until HTTP is done: whoever

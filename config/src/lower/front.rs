@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::service::host_pattern;
 use super::{small, value_or, value_or_default};
 use crate::domain::{Certificate, ClientAddress, HostPattern, Limits, Listen, SOCKET_NAME};
-use crate::network::Network;
+use crate::network::{Network, exclude};
 use crate::source::{At, Place, Source};
 use crate::spec::{CertificateSpec, ListenSpec, RootSpec};
 
@@ -169,12 +169,4 @@ fn deny_shared_addresses(source: &Source<'_>, listen: &ListenSpec) {
             None => {}
         }
     }
-}
-
-/// Whether the system gives one of them and not the other. IPv6 sockets take no IPv4.
-fn exclude(one: SocketAddr, other: SocketAddr) -> bool {
-    let is_everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
-    one.port() == other.port()
-        && one.port() != 0
-        && (one.ip() == other.ip() || one.is_ipv4() == other.is_ipv4() && is_everywhere)
 }
