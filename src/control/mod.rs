@@ -4,6 +4,7 @@
 //! only then answers the orders that the World now honours.
 
 mod handle;
+mod leaving;
 mod persist;
 mod plan;
 mod publish;
@@ -22,13 +23,13 @@ use tidegate_health::state::{GroupState, State};
 use tidegate_health::status::{Work, status};
 use tidegate_health::step::{self, Effect, Input, step};
 use tidegate_probe::{Observation, Outcome, Pace, Scheduler};
-use tidegate_proxy::Target;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Level;
 
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 pub use handle::{Handle, Message};
+use leaving::Leaving;
 pub use persist::Zone;
 use persist::{Finished, Persister, Subject};
 pub use plan::{Plan, Service, ZoneSource};
@@ -58,8 +59,8 @@ pub struct Control {
     force_orders: Vec<(u64, oneshot::Sender<Result<Forced, Refusal>>)>,
     orders_seen: u64,
     batch: Batch,
-    /// Targets of configurations before this one that may still have work; those that are quiet are forgotten.
-    leaving: Vec<Arc<Target>>,
+    /// Targets of configurations before this one that may still have work, by name.
+    leaving: Leaving,
     /// One at a time; its size is no concern of the loop's.
     reloading: Option<Box<Reloading>>,
 }
@@ -107,7 +108,7 @@ impl Control {
             force_orders: Vec::new(),
             orders_seen: 0,
             batch: Batch::default(),
-            leaving: Vec::new(),
+            leaving: Leaving::default(),
             reloading: None,
         };
         control.publish();
@@ -177,7 +178,6 @@ impl Control {
                 let _ = answer.send(preview(&self.plan.fleet, &self.state, &selector, kind));
             }
             Message::Status(answer) => {
-                self.leaving.retain(|target| !target.is_quiet());
                 let _ = answer.send(status(&self.plan.fleet, &self.state, |origin| self.work(origin)));
             }
             Message::Explain(group, fleet, answer) => {
@@ -279,6 +279,7 @@ impl Control {
 
     fn publish(&mut self) {
         // What is let in is open before readers are sent there, what is taken out closes after they no longer are.
+        self.leaving.forget_quiet();
         self.set_out(false);
         let changed = self.publisher.publish(&self.plan, &self.state, self.persister.zones());
         self.set_out(true);
@@ -304,9 +305,8 @@ impl Control {
     fn set_out(&self, out: bool) {
         let targets = self.plan.targets.iter().zip(&self.state.origins);
         for (target, _) in targets.filter(|(_, origin)| origin.is_out() == out) {
-            target.set_out(out);
-            for before in self.leaving.iter().filter(|before| before.name() == target.name()) {
-                before.set_out(out);
+            for target in [target].into_iter().chain(self.leaving.of(target.name())) {
+                target.set_out(out);
             }
         }
     }
@@ -314,8 +314,7 @@ impl Control {
     /// What is under way at an origin, also at what stood for it before a reload.
     fn work(&self, origin: OriginId) -> Work {
         let target = &self.plan.targets[origin.index()];
-        let before = self.leaving.iter().filter(|before| before.name() == target.name());
-        let all = || before.clone().chain([target]);
+        let all = || [target].into_iter().chain(self.leaving.of(target.name()));
         let service = self.plan.fleet.origin(origin).service;
         Work {
             in_flight: all().map(|target| target.in_flight()).sum(),

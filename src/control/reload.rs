@@ -9,8 +9,7 @@
 //! Between two steps the task lives on by the old configuration: probes count, groups fail over, orders are obeyed. So
 //! every step asks anew whether what it builds on still holds.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tidegate_health::event::{Event, EventKind};
@@ -18,7 +17,6 @@ use tidegate_health::id::Name;
 use tidegate_health::refit::Misfit;
 use tidegate_health::state::State;
 use tidegate_health::step::Effect;
-use tidegate_proxy::Target;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -140,13 +138,6 @@ impl Control {
         Next::Later
     }
 
-    /// Remembers targets that the present configuration has not, or reaches in another way, until their work is done.
-    fn leave(&mut self, before: Vec<Arc<Target>>) {
-        let kept: HashSet<_> = self.plan.targets.iter().map(Arc::as_ptr).collect();
-        self.leaving.extend(before.into_iter().filter(|target| !kept.contains(&Arc::as_ptr(target))));
-        self.leaving.retain(|target| !target.is_quiet());
-    }
-
     /// The swap: nothing in it can fail.
     fn take_over(
         &mut self,
@@ -156,7 +147,7 @@ impl Control {
     ) -> Taken {
         plan.inherit(&self.plan);
         let before = std::mem::replace(&mut self.plan, plan);
-        self.leave(before.targets);
+        self.leaving.take(before.targets, &self.plan.targets);
         self.state = state;
         self.persister.take_over(&self.plan, written);
         self.publisher.take_over(&self.state);

@@ -27,6 +27,36 @@ async fn play(talker: &Talker) -> Scene {
     scene
 }
 
+/// An answer of the talker that has begun and takes as long as it is told.
+struct Download {
+    stream: TcpStream,
+    read: Vec<u8>,
+}
+
+impl Download {
+    async fn begin(scene: &Scene) -> Self {
+        // The other origin answers this at once, with its name.
+        loop {
+            let mut stream = TcpStream::connect(scene.http).await.expect("the proxy listens");
+            stream.write_all(&request("GET", HOST, "/slow", &[], b"")).await.expect("it can be sent");
+            let mut read = Vec::new();
+            while !read.windows(4).any(|end| end == b"\r\n\r\n") {
+                stream.read_buf(&mut read).await.expect("an answer");
+            }
+            if text(&read).ends_with("\r\n\r\n") && text(&read).contains("Length: 10\r\n") {
+                return Self { stream, read };
+            }
+        }
+    }
+
+    async fn end(mut self) {
+        while !self.read.ends_with(b"xxxxxxxxxx") {
+            let more = self.stream.read_buf(&mut self.read).await.expect("the download goes on");
+            assert_ne!(more, 0, "it was cut");
+        }
+    }
+}
+
 impl Scene {
     async fn ordered(&self, command: &str, arguments: &[&str]) -> String {
         let output = self.cli(&[&[command][..], arguments].concat()).await;
@@ -44,20 +74,7 @@ impl Scene {
 async fn a_host_is_drained_under_load_finishes_its_work_and_is_then_safe_to_power_off() {
     let talker = Talker::start().await;
     let scene = play(&talker).await;
-    let mut download = TcpStream::connect(scene.http).await.expect("the proxy listens");
-    let question = request("GET", HOST, "/slow", &[], b"");
-    // The other origin answers this at once, with its name.
-    let mut read = Vec::new();
-    while !read.ends_with(b"\r\n\r\n") || !String::from_utf8_lossy(&read).contains("Length: 10\r\n") {
-        if !read.is_empty() {
-            download = TcpStream::connect(scene.http).await.expect("the proxy listens");
-            read.clear();
-        }
-        download.write_all(&question).await.expect("it can be sent");
-        while !read.windows(4).any(|end| end == b"\r\n\r\n") {
-            download.read_buf(&mut read).await.expect("an answer");
-        }
-    }
+    let download = Download::begin(&scene).await;
     let begun = Instant::now();
     let load = Load::start(scene.http, 2, &["GET", "POST"]);
     load.more(&scene, 50).await;
@@ -74,9 +91,7 @@ async fn a_host_is_drained_under_load_finishes_its_work_and_is_then_safe_to_powe
     assert!(scene.ordered("status", &[]).await.contains("not safe to power off yet"));
 
     talker.feed(10);
-    while !read.ends_with(b"xxxxxxxxxx") {
-        assert_ne!(download.read_buf(&mut read).await.expect("the download goes on"), 0, "it was cut");
-    }
+    download.end().await;
     scene.eventually("it is safe", async || scene.first_force().await["safe"] == true).await;
     let status = scene.ordered("status", &[]).await;
     for words in ["host `old` drained by", "new disks", "safe to power off", "its checks say up"] {
@@ -99,6 +114,27 @@ async fn a_host_is_drained_under_load_finishes_its_work_and_is_then_safe_to_powe
     let history = scene.ordered("history", &[]).await;
     assert!(history.contains("drain host `old` (1 origin): new disks"), "{history}");
     assert!(history.contains("undrain host `old` (1 origin): they are in"), "{history}");
+}
+
+/// The connections of before are those of another target then, and still of the same machine.
+#[tokio::test]
+async fn a_reload_hides_no_work_of_a_drained_machine() {
+    let talker = Talker::start().await;
+    let scene = play(&talker).await;
+    let download = Download::begin(&scene).await;
+    scene.ordered("drain", &OLD).await;
+    scene.edit("[service.web]\n", "[service.web]\nejection = { status_failures = 7 }\n");
+    scene.ordered("reload", &[]).await;
+    let force = scene.first_force().await;
+    assert_eq!((&force["safe"], &force["in_flight"]), (&false.into(), &1.into()), "{force}");
+    talker.feed(10);
+    download.end().await;
+    scene.eventually("it is safe", async || scene.first_force().await["safe"] == true).await;
+    // Of what the configuration has no more nobody knows whether it is safe.
+    scene.edit(", host = \"old\"", "");
+    scene.ordered("reload", &[]).await;
+    let force = scene.first_force().await;
+    assert_eq!((&force["safe"], &force["count"]), (&false.into(), &0.into()), "{force}");
 }
 
 #[tokio::test]
