@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use crate::decide::{self, Bar, Hindrance, Outlook};
 use crate::fit::{self, Obstacle};
 use crate::fleet::{Fleet, Mode};
-use crate::force::{ForceKind, Selector};
 use crate::id::{GroupId, Name, SiteId};
 use crate::state::State;
 use crate::time::Now;
@@ -165,20 +164,15 @@ fn forces(fleet: &Fleet, state: &State, id: GroupId, now: Now) -> impl Iterator<
     state.forces.iter().zip(&state.force_origins).filter_map(move |(force, origins)| {
         let count = origins.iter().filter(|origin| fleet.group_of(**origin) == id).count();
         let s = if count == 1 { "" } else { "s" };
-        let (done, undo) = match force.kind {
-            ForceKind::Drain => ("drained", "undrain"),
-            ForceKind::Down => ("forced down", "unforce"),
-            ForceKind::Up => ("forced up", "unforce"),
-        };
-        let Selector { scope, pattern } = &force.selector;
         let over = if force.is_overdue(now.wall) { ", which should be over" } else { "" };
         (count > 0).then(|| {
             format!(
-                "{count} origin{s} {done} by {} {} ago{over}: {}; undone by: tidegate {undo} {} '{pattern}' --reason WHY",
+                "{count} origin{s} {} by {} {} ago{over}: {}; undone by: {}",
+                force.kind.done(),
                 force.actor,
                 text(now.wall.since(force.since)),
                 force.reason,
-                scope.label()
+                force.lifted_by()
             )
         })
     })

@@ -169,8 +169,6 @@ pub struct ForceStatus {
 }
 
 impl Scope {
-    pub const ALL: [Self; 3] = [Self::Origin, Self::Host, Self::Site];
-
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -208,6 +206,22 @@ impl ForceKind {
             Self::Down => "force down",
         }
     }
+
+    /// What has become of origins under it.
+    #[must_use]
+    pub fn done(self) -> &'static str {
+        match self {
+            Self::Up => "forced up",
+            Self::Drain => "drained",
+            Self::Down => "forced down",
+        }
+    }
+
+    /// The order that lifts it.
+    #[must_use]
+    pub fn lifted_by(self) -> &'static str {
+        if self == Self::Drain { "undrain" } else { "unforce" }
+    }
 }
 
 impl fmt::Display for Selector {
@@ -239,6 +253,13 @@ impl Force {
     pub fn is_of(&self, selector: &Selector, kind: ForceKind) -> bool {
         let is_drain = |kind| kind == ForceKind::Drain;
         self.selector == *selector && is_drain(self.kind) == is_drain(kind)
+    }
+
+    /// The command that lifts it.
+    #[must_use]
+    pub fn lifted_by(&self) -> String {
+        let Selector { scope, pattern } = &self.selector;
+        format!("tidegate {} {} '{pattern}' --reason WHY", self.kind.lifted_by(), scope.label())
     }
 
     /// Whether its time is over.
@@ -275,15 +296,17 @@ pub(crate) fn by_origin(
 pub fn forces(fleet: &Fleet, state: &State, work: &impl Fn(OriginId) -> Work) -> Vec<ForceStatus> {
     let now = state.last.wall;
     let status = |(force, origins): (&Force, &Vec<OriginId>)| {
-        let is_safe = |id: &OriginId| state.origin(*id).is_out() && work(*id).quiet;
-        let unseen = origins.iter().any(|id| !work(*id).proxied);
+        let at_work: Vec<_> = origins.iter().map(|id| work(*id)).collect();
+        let are_out = origins.iter().all(|id| state.origin(*id).is_out());
+        let unseen = at_work.iter().any(|work| !work.proxied);
+        let quiet = at_work.iter().all(|work| work.quiet);
         ForceStatus {
             force: force.clone(),
             overdue: force.is_overdue(now),
-            in_flight: origins.iter().map(|id| work(*id).in_flight).sum(),
+            in_flight: at_work.iter().map(|work| work.in_flight).sum(),
             unseen,
             // Of a force that matches nothing any more nobody knows what it was about.
-            safe: force.kind.is_out() && !unseen && !origins.is_empty() && origins.iter().all(is_safe),
+            safe: force.kind.is_out() && !unseen && !origins.is_empty() && are_out && quiet,
             count: origins.len(),
             origins: names(fleet, origins),
         }

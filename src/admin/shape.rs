@@ -76,6 +76,16 @@ pub enum ForceAction {
 }
 
 impl ForceAction {
+    /// As a person orders it.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self.kind() {
+            Some(kind) => kind.verb(),
+            None if self == Self::Undrain => ForceKind::Drain.lifted_by(),
+            None => ForceKind::Up.lifted_by(),
+        }
+    }
+
     /// What it says of origins; none where it lifts something.
     #[must_use]
     pub fn kind(self) -> Option<ForceKind> {

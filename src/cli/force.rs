@@ -24,11 +24,10 @@ enum ScopeArg {
     Site,
 }
 
+/// What is said of them.
 #[derive(Args, Debug)]
-pub(super) struct DrainArgs {
-    #[command(flatten)]
-    selection: Selection,
-    /// When it should be over, as 2h; it does not end by itself, but is overdue then.
+struct Word {
+    /// How long, as 2h: a force ends then; a drain does not end by itself, but is overdue then.
     #[arg(long = "for", value_name = "DURATION")]
     length: Option<String>,
     /// Only show what would be left.
@@ -45,25 +44,21 @@ pub(super) struct DrainArgs {
 }
 
 #[derive(Args, Debug)]
+pub(super) struct DrainArgs {
+    #[command(flatten)]
+    selection: Selection,
+    #[command(flatten)]
+    word: Word,
+}
+
+#[derive(Args, Debug)]
 pub(super) struct ForceArgs {
     #[command(flatten)]
     selection: Selection,
     /// What they are to count as.
     health: HealthArg,
-    /// When it ends by itself, as 2h.
-    #[arg(long = "for", value_name = "DURATION")]
-    length: Option<String>,
-    /// Only show what would be left.
-    #[arg(long)]
-    preview: bool,
-    /// Why, for the history.
-    #[arg(short, long, required_unless_present = "preview")]
-    reason: Option<String>,
-    /// A rule to override, by name: unfit.
-    #[arg(long = "override", value_name = "RULE")]
-    overrides: Vec<Rule>,
     #[command(flatten)]
-    socket: SocketArg,
+    word: Word,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -104,14 +99,7 @@ impl Selection {
 }
 
 pub(super) fn drain(args: &DrainArgs) -> u8 {
-    let body = ForceBody {
-        length: args.length.clone(),
-        preview: args.preview,
-        reason: args.reason.clone().unwrap_or_default(),
-        overrides: args.overrides.clone(),
-        ..args.selection.body(ForceAction::Drain)
-    };
-    send(&args.socket, &body)
+    set(&args.selection, &args.word, ForceAction::Drain)
 }
 
 pub(super) fn force(args: &ForceArgs) -> u8 {
@@ -119,14 +107,18 @@ pub(super) fn force(args: &ForceArgs) -> u8 {
         HealthArg::Up => ForceAction::Up,
         HealthArg::Down => ForceAction::Down,
     };
+    set(&args.selection, &args.word, action)
+}
+
+fn set(selection: &Selection, word: &Word, action: ForceAction) -> u8 {
     let body = ForceBody {
-        length: args.length.clone(),
-        preview: args.preview,
-        reason: args.reason.clone().unwrap_or_default(),
-        overrides: args.overrides.clone(),
-        ..args.selection.body(action)
+        length: word.length.clone(),
+        preview: word.preview,
+        reason: word.reason.clone().unwrap_or_default(),
+        overrides: word.overrides.clone(),
+        ..selection.body(action)
     };
-    send(&args.socket, &body)
+    send(&word.socket, &body)
 }
 
 pub(super) fn lift(args: &LiftArgs, action: ForceAction) -> u8 {

@@ -10,7 +10,7 @@ use tidegate_health::force::{ForceKind, ForceStatus, Forced, SitePreview};
 use tidegate_health::status::{GroupStatus, SiteStatus};
 use tidegate_health::time::Wall;
 
-use crate::admin::shape::{DoneReply, ForceAction, ForceBody, ReloadReply, StatusReply};
+use crate::admin::shape::{DoneReply, ForceBody, ReloadReply, StatusReply};
 use crate::reload::RestartKey;
 
 /// Where every group is, site by site, worst news in plain sight.
@@ -41,11 +41,7 @@ pub(super) fn status(reply: &StatusReply, all: bool, now: Wall) -> String {
 /// Who took what out, why, and whether it may be switched off.
 fn force_line(out: &mut String, status: &ForceStatus, now: Wall) {
     let ForceStatus { force, count, in_flight, .. } = status;
-    let what = match force.kind {
-        ForceKind::Drain => "drained",
-        ForceKind::Down => "forced down",
-        ForceKind::Up => "forced up",
-    };
+    let what = force.kind.done();
     let (actor, since, reason) = (&force.actor, age(force.since, now), &force.reason);
     let _ = writeln!(out, "{} {what} by {actor} {since} ago: {reason}", force.selector);
     let state = match (force.kind.is_out(), status.safe) {
@@ -63,9 +59,7 @@ fn force_line(out: &mut String, status: &ForceStatus, now: Wall) {
         }
     };
     let _ = writeln!(out, "    {count} origin{}; {state}", if *count == 1 { "" } else { "s" });
-    let undo = if force.kind == ForceKind::Drain { "undrain" } else { "unforce" };
-    let (scope, pattern) = (force.selector.scope.label(), &force.selector.pattern);
-    let _ = writeln!(out, "    lifted by: tidegate {undo} {scope} '{pattern}' --reason WHY");
+    let _ = writeln!(out, "    lifted by: {}", force.lifted_by());
     if status.overdue {
         let _ =
             writeln!(out, "  ! OVERDUE: it should have ended {} ago", age(force.until.unwrap_or(now), now));
@@ -78,13 +72,7 @@ fn force_line(out: &mut String, status: &ForceStatus, now: Wall) {
 /// What came of a drain or a force, or would.
 pub(super) fn forced(reply: &Forced, asked: &ForceBody) -> String {
     let Forced { changed, preview } = reply;
-    let action = match asked.action {
-        ForceAction::Drain => "drain",
-        ForceAction::Undrain => "undrain",
-        ForceAction::Up => "force up",
-        ForceAction::Down => "force down",
-        ForceAction::Unforce => "unforce",
-    };
+    let action = asked.action.label();
     let state = match (asked.preview, changed) {
         (true, _) => "would concern",
         (false, true) => "done:",

@@ -60,8 +60,8 @@ pub(super) fn obey(
 fn wish(order: &ForceOrder) -> String {
     let verb = match order.verb {
         ForceVerb::Set { kind, .. } => kind.verb(),
-        ForceVerb::Lift { drain: true } => "undrain",
-        ForceVerb::Lift { drain: false } => "unforce",
+        ForceVerb::Lift { drain: true } => ForceKind::Drain.lifted_by(),
+        ForceVerb::Lift { drain: false } => ForceKind::Down.lifted_by(),
     };
     format!("{verb} {}", order.selector)
 }
