@@ -11,7 +11,6 @@ import dataclasses
 import gc
 import os
 import signal
-import socket
 import sys
 import time
 
@@ -93,8 +92,8 @@ def measure(scene, server, scenario, shape):
     with contextlib.ExitStack() as stack:
         folder = scene.path("gap", f"{time.monotonic_ns()}", "")
         ports = [scene.ports.take() for _ in range(scenario.mains)]
-        main_origins = [_start_origin(stack, scene, folder, "127.0.0.1", port, "main") for port in ports]
-        _start_origin(stack, scene, folder, "127.0.0.2", ports[0], "dr")
+        main_origins = [start_origin(stack, scene, folder, "127.0.0.1", port, "main") for port in ports]
+        start_origin(stack, scene, folder, "127.0.0.2", ports[0], "dr")
         mains = [f"127.0.0.1:{port}" for port in ports]
         port = _start_proxy(stack, scene, folder, server, scenario, mains, f"127.0.0.2:{ports[0]}")
         time.sleep(SETTLE_SECONDS)
@@ -105,12 +104,13 @@ def measure(scene, server, scenario, shape):
         return _result(struck, rows, _executed_twice(folder))
 
 
-def _start_origin(stack, scene, folder, address, port, name):
+def start_origin(stack, scene, folder, address, port, name):
+    """An origin of origin.py that listens, until the stack ends. It writes down in the folder what it executes."""
     log = os.path.join(folder, f"executed-{address}-{port}")
     program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "origin.py")
     command = [sys.executable, program, address, str(port), name, log]
     process = stack.enter_context(Process(f"{name}-{port}", command, scene.cores.clients, folder))
-    process.wait_until(lambda: _connects(address, port))
+    process.wait_until(lambda: scenes.connects(address, port))
     return process
 
 
@@ -128,11 +128,6 @@ def _start_proxy(stack, scene, folder, server, scenario, mains, dr):
     process = stack.enter_context(Process(server, command, scene.cores.server, folder))
     process.wait_until(is_ready)
     return port
-
-
-def _connects(address, port):
-    with socket.create_connection((address, port), timeout=1):
-        return True
 
 
 async def _load(port, method, shape, origin, strike):

@@ -8,6 +8,8 @@ import time
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 START_SECONDS_MAX = 20
+# Where the origin of the load listens: a main one, that of the DR site, one to add.
+ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 
 
 class Failed(Exception):
@@ -125,7 +127,7 @@ class Ports:
     def take(self):
         while self._next < 32_000:
             self._next += 1
-            if all(_is_free(address, self._next) for address in ("127.0.0.1", "127.0.0.2", "127.0.0.3")):
+            if all(_is_free(address, self._next) for address in ADDRESSES):
                 return self._next
         raise Failed("no port is free")
 

@@ -10,11 +10,11 @@ import os
 import re
 import signal
 import socket
-import sys
 import threading
 import time
 import urllib.request
 
+import gap
 import load
 import ours
 import scene as scenes
@@ -79,10 +79,7 @@ class _Daemon:
         self.ports = {key: scene.ports.take() for key in ("http", "dns", "admin", "spare")}
         self.folder = os.path.normpath(scene.path("reload", ""))
         echo = scene.ports.take()
-        program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "origin.py")
-        log = os.path.join(self.folder, "executed")
-        origin = Process("echo", [sys.executable, program, "127.0.0.1", str(echo), "echo", log], scene.cores.clients, self.folder)
-        stack.enter_context(origin).wait_until(lambda: _connects(echo))
+        gap.start_origin(stack, scene, self.folder, "127.0.0.1", echo, "echo")
         self._echo = f"127.0.0.1:{echo}"
         self.write(0)
         command = ours.command(scene, os.path.join(self.folder, "tidegate.toml"))
@@ -199,7 +196,3 @@ def _tunnel(port):
         raise Failed(f"no tunnel, but {head!r}")
     return stream
 
-
-def _connects(port):
-    with socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True

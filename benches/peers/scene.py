@@ -8,11 +8,9 @@ import subprocess
 
 import programs
 from load import HOST
-from processes import Failed, Ports, Process
+from processes import ADDRESSES, Failed, Ports, Process
 
 STATIC_NAMES = 1000
-# Where the origin of the load listens: a main one, that of the DR site, one to add.
-ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 ZONE_HEAD = """\
 $ORIGIN example.test.
 $TTL 60
@@ -119,6 +117,12 @@ http {{
     def _make_questions(self, kind):
         names = [HOST] if kind == "steered" else [f"h{n}.example.test" for n in range(1, STATIC_NAMES + 1)]
         return self.write("".join(f"{name} A\n" for name in names), f"{kind}.questions")
+
+
+def connects(address, port):
+    """Whether a server listens there."""
+    with socket.create_connection((address, port), timeout=1):
+        return True
 
 
 def answers_dns(port, name=HOST):

@@ -86,14 +86,9 @@ async fn switches_under_load_over_http2_fail_no_request() {
     let https = Secure::add_to(&scene).https;
     scene.start_daemon().await;
     scene.wait_ready().await;
-    scene
-        .eventually("both sites are fit", async || {
-            let status = scene.json(&["status"]).await;
-            status["groups"][0]["sites"]
-                .as_array()
-                .is_some_and(|sites| sites.iter().all(|site| site["fitness"] == "fit"))
-        })
-        .await;
+    for site in ["main", "dr"] {
+        scene.wait_fitness(site, "fit").await;
+    }
     let load = Command::new("h2load")
         .args(["-n", &REQUESTS.to_string(), "-c", "4", "-m", "20"])
         .arg(format!("--connect-to={https}"))

@@ -43,14 +43,7 @@ impl Secure {
 
     /// Clients that trust the certificate, offer this protocol and make a whole handshake each time.
     pub(crate) fn connector(&self, alpn: &[u8]) -> TlsConnector {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.certificate.clone()).expect("it is well-formed");
-        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-        let builder = builder.with_safe_default_protocol_versions().expect("ring has them");
-        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-        config.alpn_protocols = vec![alpn.to_vec()];
-        config.resumption = rustls::client::Resumption::disabled();
-        TlsConnector::from(Arc::new(config))
+        connector(&self.certificate, alpn)
     }
 
     /// A session with the HTTPS listener.
@@ -64,4 +57,16 @@ impl Secure {
         let name = ServerName::try_from(HOST).expect("a name");
         self.connector(alpn).connect(name, stream).await
     }
+}
+
+/// Clients that trust `root`, offer this protocol and make a whole handshake each time.
+pub(crate) fn connector(root: &CertificateDer<'static>, alpn: &[u8]) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    roots.add(root.clone()).expect("it is well-formed");
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().expect("ring has them");
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![alpn.to_vec()];
+    config.resumption = rustls::client::Resumption::disabled();
+    TlsConnector::from(Arc::new(config))
 }

@@ -26,8 +26,8 @@ async fn switch_until_refused(scene: &Scene) -> Value {
     panic!("500 switches were written to a full disk");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_stops_switching_and_never_serving() {
+/// Two sites that are fit, and a daemon whose state is on a disk that is soon full.
+async fn on_a_small_disk() -> (Scene, Disk) {
     let mut scene = Scene::set(Script { sites: vec![("main", 1), ("dr", 1)], ..Script::default() }).await;
     // The disk is in another namespace; the socket must be where both see it.
     let socket = scene.path("tidegate.sock");
@@ -38,6 +38,12 @@ async fn a_full_disk_stops_switching_and_never_serving() {
     for site in ["main", "dr"] {
         scene.wait_fitness(site, "fit").await;
     }
+    (scene, disk)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_stops_switching_and_never_serving() {
+    let (mut scene, disk) = on_a_small_disk().await;
 
     disk.fill();
     let refusal = switch_until_refused(&scene).await;
@@ -85,15 +91,7 @@ async fn a_full_disk_stops_switching_and_never_serving() {
 /// What is served has to be on disk first, or a restart could give a serial to another content.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reload_whose_serials_cannot_be_written_is_refused_and_can_be_had_later() {
-    let mut scene = Scene::set(Script { sites: vec![("main", 1), ("dr", 1)], ..Script::default() }).await;
-    let socket = scene.path("tidegate.sock");
-    scene.edit("[listen]\n", &format!("[listen]\nsocket = \"{}\"\n", socket.display()));
-    scene.move_socket(socket);
-    let disk = Disk::mount(&scene.path("state"), "3m").await;
-    start(&mut scene, &disk).await;
-    for site in ["main", "dr"] {
-        scene.wait_fitness(site, "fit").await;
-    }
+    let (scene, disk) = on_a_small_disk().await;
     disk.fill();
     switch_until_refused(&scene).await;
     let zone = std::fs::read_to_string(scene.path("scene.test.zone")).expect("the zone");

@@ -11,14 +11,9 @@ use crate::scene::{HOST, Scene, Script, text};
 async fn a_thousand_switches_under_load_and_each_is_seen_at_once() {
     const SWITCHES: usize = 1000;
     let scene = Scene::play(Script { sites: vec![("main", 1), ("dr", 1)], ..Script::default() }).await;
-    scene
-        .eventually("both sites are fit", async || {
-            let status = scene.json(&["status"]).await;
-            status["groups"][0]["sites"]
-                .as_array()
-                .is_some_and(|sites| sites.iter().all(|site| site["fitness"] == "fit"))
-        })
-        .await;
+    for site in ["main", "dr"] {
+        scene.wait_fitness(site, "fit").await;
+    }
     let load = Load::start(scene.http, 2, &["GET", "POST"]);
     let questions = Arc::new(AtomicBool::new(true));
     let asking = tokio::spawn(ask_dns(scene.dns, questions.clone()));

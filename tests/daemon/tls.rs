@@ -7,9 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustix::process::Signal;
-use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -17,6 +15,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::client::{exchange, request};
 use crate::scene::{HOST, PATIENCE, Scene, Script, free_address, text};
+use crate::secure::connector;
 
 /// A scene with listeners for TLS and a CA of its own.
 pub(crate) struct Secured {
@@ -63,14 +62,7 @@ impl Secured {
     }
 
     pub(crate) fn connector(&self, alpn: &[u8]) -> TlsConnector {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.ca.der().clone()).expect("a CA");
-        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-        let builder = builder.with_safe_default_protocol_versions().expect("ring has them");
-        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-        config.alpn_protocols = vec![alpn.to_vec()];
-        config.resumption = rustls::client::Resumption::disabled();
-        TlsConnector::from(Arc::new(config))
+        connector(self.ca.der(), alpn)
     }
 
     /// A session with a certificate that is verified for `name`.

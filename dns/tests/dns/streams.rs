@@ -102,14 +102,15 @@ fn a_message_that_trickles_is_cut_off_whatever_the_idle_timeout() {
     assert_eq!(server.counts.queries.lock().unwrap().len(), 0);
 }
 
+/// The answer to a question, if the connection carries one.
+fn ask(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    stream.write_all(&framed(&question("www.example.test A"))).ok()?;
+    read_framed(stream)
+}
+
 #[test]
 fn surplus_connections_are_dropped_and_room_is_reused() {
     let server = Server::start_with(table_view(), TcpLimits::new(2, LONG, LONG));
-    let query = question("www.example.test A");
-    let ask = |stream: &mut TcpStream| {
-        stream.write_all(&framed(&query)).ok()?;
-        read_framed(stream)
-    };
     let (mut first, mut second) = (connect(server.address), connect(server.address));
     assert!(ask(&mut first).is_some() && ask(&mut second).is_some(), "the limit itself is served");
     let mut third = connect(server.address);
@@ -124,11 +125,6 @@ fn surplus_connections_are_dropped_and_room_is_reused() {
 fn one_address_cannot_hold_all_connections() {
     let limits = TcpLimits::new(10, LONG, LONG).with_per_address_max(2);
     let server = Server::start_with(table_view(), limits);
-    let query = question("www.example.test A");
-    let ask = |stream: &mut TcpStream| {
-        stream.write_all(&framed(&query)).ok()?;
-        read_framed(stream)
-    };
     let (mut first, mut second) = (connect(server.address), connect(server.address));
     assert!(ask(&mut first).is_some() && ask(&mut second).is_some(), "the limit itself is served");
     assert!(is_closed(&mut connect(server.address)), "one more is dropped");
