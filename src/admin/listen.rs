@@ -12,6 +12,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, Request};
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
 use axum::serve::{IncomingStream, Listener};
 use tidegate_health::id::Name;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -20,14 +23,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Sleep;
 
 use super::api::Admin;
+use super::caller::{Caller, Role};
 
 /// The caller, as the kernel knows it.
 #[derive(Clone, Debug)]
-pub(super) struct Peer {
+struct Peer {
     /// The account's name, or its number.
-    pub(super) account: Name,
+    account: Name,
     /// Root or the daemon's own user.
-    pub(super) owner: bool,
+    owner: bool,
 }
 
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {
@@ -93,9 +97,17 @@ impl Drop for SocketFile {
 
 /// Serves the whole API on the Unix socket until the task is dropped.
 pub async fn serve_socket(listener: UnixListener, admin: Admin) {
-    let service = admin.whole().into_make_service_with_connect_info::<Peer>();
+    let service = admin.whole().layer(from_fn(identify)).into_make_service_with_connect_info::<Peer>();
     // The listener never ends by itself.
     let _ = axum::serve(listener, service).await;
+}
+
+/// The owner may do everything, any other account may look.
+async fn identify(ConnectInfo(peer): ConnectInfo<Peer>, mut request: Request, next: Next) -> Response {
+    let role = if peer.owner { Role::Admin } else { Role::View };
+    let advice = "call as root or as the daemon's user";
+    request.extensions_mut().insert(Caller { actor: peer.account, role, advice });
+    next.run(request).await
 }
 
 /// Binds the TCP listener.
@@ -113,7 +125,7 @@ pub async fn serve_tcp(listener: TcpListener, admin: Admin, mut stop: watch::Rec
     let stopped = async move {
         let _ = stop.wait_for(|stop| *stop).await;
     };
-    let _ = axum::serve(Few::new(listener), admin.read_only()).with_graceful_shutdown(stopped).await;
+    let _ = axum::serve(Few::new(listener), admin.open()).with_graceful_shutdown(stopped).await;
 }
 
 /// Connections of the TCP listener at a time; more wait. Scrapes are few, and the descriptors are the traffic's.

@@ -1,26 +1,33 @@
 //! Drains and forces: `POST /api/v1/forces`.
 
 use axum::Json;
+use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{ConnectInfo, State};
 use axum::http::StatusCode;
 use tidegate_config::parse_duration;
 use tidegate_health::force::{ForceOrder, ForceVerb, Forced, PATTERN_MAX, Selector};
 
-use super::{Admin, Answer, Problem, actor, bad, reason, stopping};
-use crate::admin::listen::Peer;
+use super::problem::{Problem, bad, stopping, wrong_body};
+use super::table::Routes;
+use super::words::{actor, reason};
+use super::{Admin, Answer};
+use crate::admin::caller::{Caller, Role};
 use crate::admin::shape::{ForceAction, ForceBody};
 
 const BODY: &str = "send JSON: {\"action\": \"drain\", \"scope\": \"host\", \"pattern\": \"NAME\", \"reason\": \"WHY\"}; the \
                     actions are drain, undrain, up, down, unforce; the scopes origin, host, site";
 
+pub(super) fn routes(routes: Routes) -> Routes {
+    routes.post("/api/v1/forces", Role::Operate, force)
+}
+
 /// Says something of origins, or takes it back; with `preview` only says what would be left of them.
-pub(super) async fn force(
+async fn force(
     State(admin): State<Admin>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
+    caller: Caller,
     body: Result<Json<ForceBody>, JsonRejection>,
 ) -> Answer<Forced> {
-    let Json(body) = body.map_err(|error| bad(error.body_text(), BODY))?;
+    let Json(body) = body.map_err(|error| wrong_body(&error, BODY))?;
     if body.pattern.chars().count() > PATTERN_MAX || body.pattern.chars().any(char::is_control) {
         return Err(bad(format!("a pattern has 1 to {PATTERN_MAX} printable characters"), BODY));
     }
@@ -35,7 +42,7 @@ pub(super) async fn force(
     }
     let order = ForceOrder {
         id: 0,
-        actor: actor(&peer, body.actor.as_deref())?,
+        actor: actor(&caller, body.actor.as_deref())?,
         reason: reason(&body.reason)?,
         selector,
         verb,
