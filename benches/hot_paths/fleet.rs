@@ -72,7 +72,14 @@ fn add_service(fleet: &mut Fleet, number: u16) {
         for place in 0..ORIGINS_PER_SITE {
             let id = OriginId(fleet.origins.len() as u32);
             let name = format!("service{number}/site{}/{place}", site.0).into();
-            fleet.origins.push(Origin { name, service: ServiceId(number), site, host: None, thresholds });
+            fleet.origins.push(Origin {
+                name,
+                service: ServiceId(number),
+                site,
+                host: None,
+                resolved_from: None,
+                thresholds,
+            });
             origins.entry(site).or_insert_with(Vec::new).push(id);
         }
     }

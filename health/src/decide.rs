@@ -146,6 +146,12 @@ fn first_start(fleet: &Fleet, state: &State, id: GroupId, now: Now) -> Outlook {
     for (site, fitness) in group.sites.iter().zip(&own.fitness) {
         match fitness {
             Fitness::Unfit(_) => continue,
+            // A name that cannot be resolved must not keep the group from serving elsewhere.
+            Fitness::Unknown(obstacles)
+                if obstacles.iter().all(|it| matches!(it, Obstacle::NamesUnresolved { .. })) =>
+            {
+                continue;
+            }
             Fitness::Unknown(obstacles) => bars.extend(obstacles.iter().map(|obstacle| match obstacle {
                 Obstacle::OriginsUnknown { .. } => Bar::FirstRound,
                 other => Bar::Candidate { site: *site, hindrance: Hindrance::Obstacle(other.clone()) },

@@ -56,6 +56,10 @@ pub enum EventKind {
     Refused,
     /// A new configuration took the place of the old one.
     Reloaded,
+    /// Addresses of an origin that is given by name have changed, or are known again.
+    Resolved,
+    /// A name that stands for origins cannot be resolved; the last good addresses stay.
+    Unresolved,
     /// Origins were drained, or forced up or down.
     Forced,
     /// A force was lifted, or its time was over.
@@ -83,6 +87,8 @@ impl EventKind {
             Self::NotStored => "not-stored",
             Self::Refused => "refused",
             Self::Reloaded => "reloaded",
+            Self::Resolved => "resolved",
+            Self::Unresolved => "unresolved",
             Self::Forced => "forced",
             Self::Unforced => "unforced",
             Self::Overdue => "overdue",

@@ -32,6 +32,11 @@ pub enum Obstacle {
         service: Name,
         unknown: usize,
     },
+    /// Too few origins are known, because names that stand for some have never been resolved.
+    NamesUnresolved {
+        service: Name,
+        names: Vec<Name>,
+    },
     CapabilityMissing(Name),
     GateFailed(Name),
     GateUnknown(Name),
@@ -77,6 +82,7 @@ impl Obstacle {
         match self {
             Self::OriginsDown { .. } => "origins-down",
             Self::OriginsUnknown { .. } => "origins-unknown",
+            Self::NamesUnresolved { .. } => "names-unresolved",
             Self::CapabilityMissing(_) => "capability-missing",
             Self::GateFailed(_) => "gate-failed",
             Self::GateUnknown(_) => "gate-unknown",
@@ -88,7 +94,7 @@ impl Obstacle {
 
     /// Whether it is only ignorance, which more results may clear.
     fn is_ignorance(&self) -> bool {
-        matches!(self, Self::OriginsUnknown { .. } | Self::GateUnknown(_))
+        matches!(self, Self::OriginsUnknown { .. } | Self::NamesUnresolved { .. } | Self::GateUnknown(_))
     }
 }
 
@@ -105,6 +111,11 @@ impl fmt::Display for Obstacle {
             Self::OriginsUnknown { service, unknown } => {
                 let s = if *unknown == 1 { "" } else { "s" };
                 write!(f, "{unknown} origin{s} of critical service `{service}` not known yet")
+            }
+            Self::NamesUnresolved { service, names } => {
+                let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+                let names = names.join(", ");
+                write!(f, "the addresses of {names}, origins of critical service `{service}`, are not known")
             }
             Self::CapabilityMissing(name) => {
                 write!(f, "the site does not provide the required capability `{name}`")
@@ -145,8 +156,8 @@ pub fn degraded(fleet: &Fleet, group: GroupId, site: SiteId) -> impl Iterator<It
 }
 
 fn origins(fleet: &Fleet, state: &State, group: GroupId, site: SiteId, obstacles: &mut Vec<Obstacle>) {
-    for service in &fleet.group(group).services {
-        let service = fleet.service(*service);
+    for id in &fleet.group(group).services {
+        let service = fleet.service(*id);
         if !service.critical {
             continue;
         }
@@ -158,6 +169,9 @@ fn origins(fleet: &Fleet, state: &State, group: GroupId, site: SiteId, obstacles
         }
         obstacles.push(if up + unknown >= needed {
             Obstacle::OriginsUnknown { service: service.name.clone(), unknown }
+        } else if let Some(names) = fleet.unresolved.get(&(*id, site)) {
+            // Whether there are enough is not known, so nothing is known against the site.
+            Obstacle::NamesUnresolved { service: service.name.clone(), names: names.clone() }
         } else {
             Obstacle::OriginsDown {
                 service: service.name.clone(),

@@ -17,6 +17,8 @@ pub struct Fleet {
     pub groups: Vec<Group>,
     pub services: Vec<Service>,
     pub origins: Vec<Origin>,
+    /// Names that stand for origins and have never been resolved: what is there is not known. Never an empty list.
+    pub unresolved: BTreeMap<(ServiceId, SiteId), Vec<Name>>,
     /// What an empty store means.
     pub first_start: FirstStart,
 }
@@ -108,6 +110,8 @@ pub struct Origin {
     pub service: ServiceId,
     pub site: SiteId,
     pub host: Option<Name>,
+    /// The name that the configuration gives, where that and not the address is written there.
+    pub resolved_from: Option<Name>,
     pub thresholds: Thresholds,
 }
 

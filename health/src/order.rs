@@ -305,6 +305,7 @@ fn rule_of(obstacle: &Obstacle) -> Rule {
     match obstacle {
         Obstacle::OriginsDown { .. }
         | Obstacle::OriginsUnknown { .. }
+        | Obstacle::NamesUnresolved { .. }
         | Obstacle::CapabilityMissing(_)
         | Obstacle::FrontDoorLost => Rule::Unfit,
         Obstacle::GateFailed(_) | Obstacle::GateUnknown(_) => Rule::Gate,

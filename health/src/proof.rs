@@ -46,8 +46,9 @@ pub(crate) fn still_lost(fleet: &Fleet, state: &State, id: GroupId, active: Site
     let after = fit_since.max(Some(state.connected));
     // A person is not to be paged anew for every single pass of a dying site.
     let by_itself = group.mode == Mode::Automatic;
+    use Obstacle::{NamesUnresolved, OriginsDown, OriginsUnknown};
     let not_by_probes =
-        |it: &Obstacle| !matches!(it, Obstacle::OriginsDown { .. } | Obstacle::OriginsUnknown { .. });
+        |it: &Obstacle| !matches!(it, OriginsDown { .. } | OriginsUnknown { .. } | NamesUnresolved { .. });
     own.fitness_at(group, active).obstacles().iter().any(not_by_probes)
         || critical(fleet, group).any(|service| {
             let origins = service.origins_at(active).iter().map(|id| state.origin(*id));

@@ -108,6 +108,9 @@ pub struct OriginStatus {
     pub name: Name,
     pub service: Name,
     pub host: Option<Name>,
+    /// The name that the configuration gives, where the address was resolved from one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved_from: Option<Name>,
     /// `up`, `down` or `unknown`: what the probes say.
     pub real: Name,
     /// What traffic follows.
@@ -217,6 +220,7 @@ fn site_status(
                 name: origin.name.clone(),
                 service: service.name.clone(),
                 host: origin.host.clone(),
+                resolved_from: origin.resolved_from.clone(),
                 real: known.real().label().into(),
                 effective: known.effective().label().into(),
                 force: known.force,

@@ -10,6 +10,7 @@ use tidegate_health::durable::FreezeCause;
 use tidegate_health::explain::Explanation;
 use tidegate_health::fit::Obstacle;
 use tidegate_health::fleet::{Data, Failback, FirstStart, Fleet, Mode};
+use tidegate_health::id::ServiceId;
 use tidegate_health::order::{Order, Verb};
 use tidegate_health::state::{Isolation, Verdict};
 use tidegate_health::step::{Effect, Fact, Input, step};
@@ -45,6 +46,7 @@ labels!(of_bar, BARS, Bar, {
     Bar::Candidate { hindrance: Hindrance::NotProven, .. } => "not-proven",
     Bar::Candidate { hindrance: Hindrance::Obstacle(Obstacle::OriginsDown { .. }), .. } => "origins-down",
     Bar::Candidate { hindrance: Hindrance::Obstacle(Obstacle::OriginsUnknown { .. }), .. } => "origins-unknown",
+    Bar::Candidate { hindrance: Hindrance::Obstacle(Obstacle::NamesUnresolved { .. }), .. } => "names-unresolved",
     Bar::Candidate { hindrance: Hindrance::Obstacle(Obstacle::CapabilityMissing(_)), .. } => "capability-missing",
     Bar::Candidate { hindrance: Hindrance::Obstacle(Obstacle::GateFailed(_)), .. } => "gate-failed",
     Bar::Candidate { hindrance: Hindrance::Obstacle(Obstacle::GateUnknown(_)), .. } => "gate-unknown",
@@ -87,6 +89,7 @@ const SCENARIOS: &[Scenario] = &[
     ("origins-down", all_down),
     ("origins-down", || lost(World::settled(nothing_at_dr()), secs(60))),
     ("origins-unknown", origins_unknown),
+    ("names-unresolved", names_unresolved),
     ("capability-missing", capability_missing),
     ("gate-failed", || told(gate(Verdict::Fail))),
     ("gate-unknown", || told(gate(Verdict::Unknown))),
@@ -375,6 +378,13 @@ fn origins_unknown() -> World {
     world.probes.latency(world.origins_at(DR)[0], secs(60));
     world.run(secs(20));
     world
+}
+
+fn names_unresolved() -> World {
+    let mut fleet = with_sites(2);
+    fleet.services[0].origins.remove(&DR);
+    fleet.unresolved.insert((ServiceId(0), DR), vec!["app.dr.example".into()]);
+    lost(World::settled(fleet), secs(60))
 }
 
 fn capability_missing() -> World {

@@ -357,6 +357,7 @@ fn tell(event: &Event) {
         | EventKind::Proposed
         | EventKind::Stalled
         | EventKind::Overdue
+        | EventKind::Unresolved
         | EventKind::Refused => tell!(Level::WARN),
         EventKind::Start
         | EventKind::Switchover
@@ -365,6 +366,7 @@ fn tell(event: &Event) {
         | EventKind::Unfrozen
         | EventKind::Recovered
         | EventKind::Reloaded
+        | EventKind::Resolved
         | EventKind::Forced
         | EventKind::Unforced => tell!(Level::INFO),
     }

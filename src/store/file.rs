@@ -45,6 +45,7 @@ fn ring(kind: EventKind) -> (Ring, u64) {
         | EventKind::Frozen
         | EventKind::Unfrozen
         | EventKind::Reloaded
+        | EventKind::Resolved
         | EventKind::Forced
         | EventKind::Unforced => (HISTORY, 10_000),
         EventKind::Proposed
@@ -54,6 +55,7 @@ fn ring(kind: EventKind) -> (Ring, u64) {
         | EventKind::Stalled
         | EventKind::NotStored
         | EventKind::Refused
+        | EventKind::Unresolved
         | EventKind::Overdue => (NOTES, 2_000),
     }
 }

@@ -95,6 +95,7 @@ fn lower_origins(
             service,
             site,
             host: origin.host,
+            resolved_from: None,
             thresholds: template.thresholds,
         });
         endpoints.push(endpoint);

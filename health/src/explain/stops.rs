@@ -181,6 +181,11 @@ fn remedy(site: &str, switch: &str, obstacle: &Obstacle) -> String {
             format!("repair `{site}`; `tidegate status` says why its origins fail")
         }
         Obstacle::OriginsUnknown { .. } => "wait for its probes; `tidegate status` shows them".into(),
+        Obstacle::NamesUnresolved { .. } => {
+            format!(
+                "`tidegate status` says why names of `{site}` are not resolved: repair that, or give addresses"
+            )
+        }
         Obstacle::CapabilityMissing(name) => {
             format!(
                 "if `{site}` does provide `{name}`, say so in the configuration; to go without it: {switch}"

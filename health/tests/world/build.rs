@@ -53,6 +53,7 @@ pub(crate) fn fleet(shape: Shape) -> Fleet {
                     service: id,
                     site: *site,
                     host: None,
+                    resolved_from: None,
                     thresholds: THRESHOLDS,
                 });
                 fleet.origins.extend(new.collect::<Vec<_>>());
