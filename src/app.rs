@@ -24,8 +24,8 @@ use crate::clock::{Clock, wall};
 use crate::control::{Handle, Plan, QUEUE_MAX};
 use crate::load::{self, Loaded};
 use crate::metrics::Metrics;
-use crate::notify::Notify;
 use crate::reload::{self, Present, Reloader};
+use crate::service_manager::ServiceManager;
 use crate::traffic::Traffic;
 use crate::world::{Settings, Worlds};
 use assemble::{Assembly, Wiring};
@@ -137,7 +137,7 @@ struct Daemon {
     reloads: mpsc::Receiver<reload::Request>,
     access_log: Arc<AccessLog>,
     readiness: Readiness,
-    notify: Notify,
+    service_manager: ServiceManager,
 }
 
 impl Daemon {
@@ -159,14 +159,14 @@ impl Daemon {
         let access_log = Arc::new(access_log);
         metrics.certificates(&certificates);
         let settings = Arc::new(Settings { certificates });
-        let notify = Notify::from_env();
-        notify.starting(config.startup_deadline).await;
+        let service_manager = ServiceManager::from_env();
+        service_manager.starting(config.startup_deadline).await;
         let wiring = Wiring { results, worlds: worlds.clone(), metrics: metrics.clone(), clock, round };
         let plan = Plan::new(&config, zones, probes, targets, settings);
         let Assembly { control, store } = assemble::assemble(&config, plan, wiring).await?;
         let handle = Handle::new(messages);
         let control = tokio::spawn(control.run(inbox, observations, stopped));
-        let tending = tokio::spawn(notify.clone().tend(handle.clone(), worlds.clone()));
+        let tending = tokio::spawn(service_manager.clone().tend(handle.clone(), worlds.clone()));
 
         let (readiness, (requests, reloads)) = (Readiness::default(), mpsc::channel(reload::QUEUE_MAX));
         let admin = Admin {
@@ -190,7 +190,7 @@ impl Daemon {
             control: handle,
             metrics,
             access_log: access_log.clone(),
-            notify: notify.clone(),
+            service_manager: service_manager.clone(),
         };
         Ok(Self {
             control,
@@ -202,7 +202,7 @@ impl Daemon {
             reloads,
             access_log,
             readiness,
-            notify,
+            service_manager,
         })
     }
 
@@ -219,12 +219,12 @@ impl Daemon {
 
     /// Begins to serve.
     async fn open(&mut self) -> Result<(), AppError> {
-        let Self { reloader, readiness, notify, .. } = self;
+        let Self { reloader, readiness, service_manager, .. } = self;
         let wanted = listeners::doors(reloader.present());
         let bound = reloader.listeners.bind(wanted).await?;
         reloader.listeners.serve(bound);
         readiness.set(Stage::Open);
-        notify.ready().await;
+        service_manager.ready().await;
         let listen = &reloader.present().listen;
         tracing::info!(http = ?listen.http, https = ?listen.https, dns = ?listen.dns, dot = ?listen.dot, "ready");
         Ok(())
@@ -247,7 +247,7 @@ impl Daemon {
         while self.reloads.try_recv().is_ok() {}
         let deadline = self.reloader.present().drain_deadline;
         self.readiness.set(Stage::Draining);
-        self.notify.stopping(deadline).await;
+        self.service_manager.stopping(deadline).await;
         tracing::info!(
             deadline_ms = deadline.as_millis(),
             "stopping: draining; a second signal stops at once"

@@ -26,7 +26,7 @@ use crate::certs::CertificateError;
 use crate::control::{Handle, NotTaken, Plan, Reload};
 use crate::load::{self, LoadError, Loaded};
 use crate::metrics::Metrics;
-use crate::notify::Notify;
+use crate::service_manager::ServiceManager;
 use crate::world::Settings;
 use summary::Summary;
 pub(crate) use summary::line;
@@ -105,7 +105,7 @@ pub(crate) struct Reloader {
     control: Handle,
     metrics: Arc<Metrics>,
     access_log: Arc<AccessLog>,
-    notify: Notify,
+    service_manager: ServiceManager,
 }
 
 /// What a [`Reloader`] is connected to.
@@ -114,7 +114,7 @@ pub(crate) struct Parts {
     pub(crate) control: Handle,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access_log: Arc<AccessLog>,
-    pub(crate) notify: Notify,
+    pub(crate) service_manager: ServiceManager,
 }
 
 /// What the running configuration is compared with later.
@@ -140,7 +140,7 @@ impl Reloader {
             control: parts.control,
             metrics: parts.metrics,
             access_log: parts.access_log,
-            notify: parts.notify,
+            service_manager: parts.service_manager,
         }
     }
 
@@ -171,7 +171,7 @@ impl Reloader {
 
     async fn reload(&mut self, by: &Name) -> Result<Report, Failure> {
         tracing::info!(by = &**by, path = %self.path.display(), "reloading the configuration");
-        self.notify.reloading().await;
+        self.service_manager.reloading().await;
         let outcome = self.try_reload(by).await;
         match &outcome {
             Ok(report) => {
@@ -193,7 +193,7 @@ impl Reloader {
                 self.reopen_log().await;
             }
         }
-        self.notify.reloaded().await;
+        self.service_manager.reloaded().await;
         outcome
     }
 

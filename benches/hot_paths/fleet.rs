@@ -94,6 +94,7 @@ fn add_service(fleet: &mut Fleet, number: u16) {
         failover_after: Duration::from_secs(10),
         minimum_stay: Duration::ZERO,
         switch_limit: SwitchLimit { count: 3, window: Duration::from_secs(3600) },
+        standby_unfit_after: Duration::from_secs(300),
         requires: Default::default(),
         wants: Default::default(),
     });

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::Name;
+use crate::switch::SELF;
 use crate::time::Wall;
 
 /// One entry of the history.
@@ -66,9 +67,116 @@ pub enum EventKind {
     Unforced,
     /// The time of a drain is over, and nobody has lifted it.
     Overdue,
+    /// A site where the group could go has not been fit for `standby_unfit_after`.
+    StandbyUnfit,
+    /// It is fit again.
+    StandbyFit,
+    /// For a while now nothing shows that this edge is not cut off: nothing moves by itself.
+    Isolated,
+    /// This edge is known to be connected again.
+    Connected,
+    /// A site's data may have forked.
+    Diverged,
+}
+
+/// How much an event wants a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// Somebody's own doing, for the record.
+    Info,
+    /// Worth knowing: a move on purpose, something that is well again, an order that was refused.
+    Notice,
+    /// Something is lost or left undone; it can mostly wait for daylight.
+    Warning,
+    /// Nothing gets better before a person acts.
+    Critical,
+}
+
+impl Severity {
+    pub const ALL: [Self; 4] = [Self::Info, Self::Notice, Self::Warning, Self::Critical];
+
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Notice => "notice",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+impl Event {
+    /// How much it wants a person. What somebody has just done on purpose wants nobody else.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        match self.kind {
+            EventKind::Frozen if &*self.actor != SELF => Severity::Notice,
+            kind => kind.severity(),
+        }
+    }
 }
 
 impl EventKind {
+    pub const ALL: [Self; 25] = [
+        Self::Start,
+        Self::Failover,
+        Self::Switchover,
+        Self::Failback,
+        Self::Acknowledged,
+        Self::Frozen,
+        Self::Unfrozen,
+        Self::Proposed,
+        Self::Unfit,
+        Self::FailStatic,
+        Self::Recovered,
+        Self::Stalled,
+        Self::NotStored,
+        Self::Refused,
+        Self::Reloaded,
+        Self::Resolved,
+        Self::Unresolved,
+        Self::Forced,
+        Self::Unforced,
+        Self::Overdue,
+        Self::StandbyUnfit,
+        Self::StandbyFit,
+        Self::Isolated,
+        Self::Connected,
+        Self::Diverged,
+    ];
+
+    /// How much it wants a person who did not cause it.
+    #[must_use]
+    pub fn severity(self) -> Severity {
+        match self {
+            Self::Proposed | Self::FailStatic | Self::Frozen | Self::NotStored | Self::Isolated => {
+                Severity::Critical
+            }
+            Self::Failover
+            | Self::Unfit
+            | Self::StandbyUnfit
+            | Self::Overdue
+            | Self::Unresolved
+            | Self::Stalled
+            | Self::Diverged => Severity::Warning,
+            Self::Switchover
+            | Self::Failback
+            | Self::Unfrozen
+            | Self::Recovered
+            | Self::Refused
+            | Self::StandbyFit
+            | Self::Connected => Severity::Notice,
+            Self::Start
+            | Self::Acknowledged
+            | Self::Reloaded
+            | Self::Resolved
+            | Self::Forced
+            | Self::Unforced => Severity::Info,
+        }
+    }
+
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -92,6 +200,30 @@ impl EventKind {
             Self::Forced => "forced",
             Self::Unforced => "unforced",
             Self::Overdue => "overdue",
+            Self::StandbyUnfit => "standby-unfit",
+            Self::StandbyFit => "standby-fit",
+            Self::Isolated => "isolated",
+            Self::Connected => "connected",
+            Self::Diverged => "diverged",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_is_in_the_list_once_and_is_stored_under_its_label() {
+        let labels: BTreeSet<_> = EventKind::ALL.iter().map(|kind| kind.label()).collect();
+        assert_eq!(labels.len(), EventKind::ALL.len());
+        for (position, kind) in EventKind::ALL.into_iter().enumerate() {
+            // The list is in the order of the declaration, so a kind that is missing shifts all behind it.
+            assert_eq!(kind as usize, position, "{kind:?}");
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.label());
+        }
+        assert_eq!(EventKind::ALL.len(), EventKind::Diverged as usize + 1, "the last one is in the list");
     }
 }

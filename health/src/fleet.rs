@@ -50,6 +50,8 @@ pub struct Group {
     pub minimum_stay: Duration,
     /// More automatic switches than this in the window freeze the group.
     pub switch_limit: SwitchLimit,
+    /// A site where the group could go and that is not fit for longer than this is told.
+    pub standby_unfit_after: Duration,
     /// Capabilities without which a site is unfit.
     pub requires: BTreeSet<Name>,
     /// Capabilities without which the group runs degraded.

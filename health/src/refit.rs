@@ -7,6 +7,7 @@
 use crate::fleet::Fleet;
 use crate::id::{GroupId, Name, OriginId, SiteId};
 use crate::state::{Facts, GroupState, LostSite, OriginState, Retired, State};
+use crate::step::watch::Spell;
 use crate::step::{Effect, repace};
 use crate::time::Now;
 
@@ -105,14 +106,19 @@ impl State {
             let site = new.site_named(name).filter(|site| group.sites.contains(site));
             site.ok_or_else(|| Misfit::Active { group: group.name.clone(), site: name.clone() })
         };
-        let fit_since = group.sites.iter().map(|site| {
+        let position = |site: &SiteId| {
             let old_site = old.site_named(&new.site(*site).name);
-            let position = old.group(was).sites.iter().position(|site| Some(*site) == old_site);
-            position.and_then(|position| own.fit_since[position])
-        });
+            old.group(was).sites.iter().position(|site| Some(*site) == old_site)
+        };
+        let fit_since = group.sites.iter().map(|site| position(site).and_then(|at| own.fit_since[at]));
+        let spells = group
+            .sites
+            .iter()
+            .map(|site| position(site).map_or(Spell::default(), |at| own.standby_spells[at]));
         Ok(GroupState {
             active: own.active.map(there).transpose()?,
             fit_since: fit_since.collect(),
+            standby_spells: spells.collect(),
             fitness: vec![Default::default(); group.sites.len()],
             proposal: own.proposal.and_then(|site| there(site).ok()),
             ..own.clone()

@@ -12,6 +12,7 @@ use crate::force::{self, Force, ForceKind, Selector};
 use crate::hysteresis::{Health, Hysteresis};
 use crate::id::{GroupId, Name, OriginId, SiteId};
 use crate::step::Pace;
+use crate::step::watch::Spell;
 use crate::time::{Mono, Now, Wall};
 
 /// The state of the core. Made once per fleet, changed only by [`step`](crate::step::step), carried to another fleet by
@@ -43,6 +44,10 @@ pub struct State {
     /// [`Fleet::stall_max`], which looks at every origin and is asked for with every input.
     pub(crate) stall_max: Duration,
     pub(crate) tickets: u64,
+    /// When it is next looked for what lasts.
+    pub(crate) watch_at: Mono,
+    /// That nothing shows this edge to be connected.
+    pub(crate) isolated: Spell,
     /// Groups that the store knows and the fleet does not: they may come back.
     pub(crate) retired: BTreeMap<Name, Retired>,
 }
@@ -104,6 +109,10 @@ pub struct GroupState {
     pub store_trouble: Option<(Arc<str>, Mono)>,
     /// Whether it has been told that no site is left to go to.
     pub(crate) told_static: bool,
+    /// That a site is no place to go to; parallel to the group's sites.
+    pub(crate) standby_spells: Vec<Spell>,
+    /// The marks of diverged data that were told.
+    pub(crate) told_diverged: BTreeSet<Name>,
     /// The highest epoch ever handed to the store, seen by readers or not.
     pub(crate) epoch_max: u64,
 }
@@ -187,6 +196,8 @@ impl State {
             last: now,
             stall_max: fleet.stall_max(),
             tickets: 0,
+            watch_at: now.mono,
+            isolated: Spell::default(),
             retired: retired(fleet, stored),
         };
         for group in fleet.group_ids() {
@@ -325,6 +336,7 @@ impl GroupState {
         };
         Ok(Self {
             epoch_max: durable.epoch(),
+            told_diverged: durable.diverged.clone(),
             durable,
             active,
             pending: None,
@@ -334,6 +346,7 @@ impl GroupState {
             proposal: None,
             store_trouble: None,
             told_static: false,
+            standby_spells: vec![Spell::default(); group.sites.len()],
         })
     }
 

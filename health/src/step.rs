@@ -7,6 +7,7 @@
 
 mod change;
 mod force;
+pub(crate) mod watch;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use crate::order::{Done, Order, Refusal};
 use crate::state::{Isolation, State, Verdict};
 use crate::switch::{SELF, switched};
 use crate::time::{Mono, Now};
+use watch::Spell;
 
 /// Something the core is told.
 #[derive(Clone, Debug)]
@@ -127,6 +129,7 @@ pub fn step(fleet: &Fleet, state: &mut State, input: Input, now: Now) -> Vec<Eff
             for group in fleet.group_ids() {
                 consider(fleet, state, group, now, &mut effects);
             }
+            watch::watch(fleet, state, now, &mut effects);
         }
         Input::Observation { origin, started, failure } => {
             observe(fleet, state, origin, started, failure, now, &mut effects);
@@ -157,6 +160,7 @@ fn notice_stall(fleet: &Fleet, state: &mut State, now: Now, effects: &mut Vec<Ef
         return;
     }
     state.round = now.mono;
+    state.isolated.start_over();
     for origin in &mut state.origins {
         origin.hysteresis.start_over();
     }
@@ -165,6 +169,7 @@ fn notice_stall(fleet: &Fleet, state: &mut State, now: Now, effects: &mut Vec<Ef
         group.unfit_since = None;
         group.proposal = None;
         group.fit_since.fill(None);
+        group.standby_spells.iter_mut().for_each(Spell::start_over);
         state.weigh(fleet, id, now);
         repace(fleet, state, id, effects);
     }

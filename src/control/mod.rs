@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_health::event::{Event, EventKind};
+use tidegate_health::event::{Event, EventKind, Severity};
 use tidegate_health::explain::explain;
 use tidegate_health::force::{Forced, preview};
 use tidegate_health::id::{Name, OriginId};
@@ -350,24 +350,12 @@ fn tell(event: &Event) {
         };
     }
     match event.kind {
-        EventKind::NotStored | EventKind::FailStatic => tell!(Level::ERROR),
-        EventKind::Unfit
-        | EventKind::Failover
-        | EventKind::Frozen
-        | EventKind::Proposed
-        | EventKind::Stalled
-        | EventKind::Overdue
-        | EventKind::Unresolved
-        | EventKind::Refused => tell!(Level::WARN),
-        EventKind::Start
-        | EventKind::Switchover
-        | EventKind::Failback
-        | EventKind::Acknowledged
-        | EventKind::Unfrozen
-        | EventKind::Recovered
-        | EventKind::Reloaded
-        | EventKind::Resolved
-        | EventKind::Forced
-        | EventKind::Unforced => tell!(Level::INFO),
+        // What a person has just done, and what only waits for one, is no failure.
+        EventKind::Frozen | EventKind::Proposed | EventKind::Refused => tell!(Level::WARN),
+        _ => match event.severity() {
+            Severity::Critical => tell!(Level::ERROR),
+            Severity::Warning => tell!(Level::WARN),
+            Severity::Notice | Severity::Info => tell!(Level::INFO),
+        },
     }
 }

@@ -56,7 +56,12 @@ fn ring(kind: EventKind) -> (Ring, u64) {
         | EventKind::NotStored
         | EventKind::Refused
         | EventKind::Unresolved
-        | EventKind::Overdue => (NOTES, 2_000),
+        | EventKind::Overdue
+        | EventKind::StandbyUnfit
+        | EventKind::StandbyFit
+        | EventKind::Isolated
+        | EventKind::Connected
+        | EventKind::Diverged => (NOTES, 2_000),
     }
 }
 

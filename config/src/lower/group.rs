@@ -26,6 +26,7 @@ pub(super) fn lower(
         failover_after: value_or(&spec.failover_after, Duration::from_secs(10)),
         minimum_stay: value_or(&spec.minimum_stay, Duration::ZERO),
         switch_limit: switch_limit(spec.switches_max.as_ref().map(|at| &at.value)),
+        standby_unfit_after: value_or(&spec.standby_unfit_after, Duration::from_secs(300)),
         requires: capabilities.find(source, spec.requires.as_ref()),
         wants: capabilities.find(source, spec.wants.as_ref()),
     };

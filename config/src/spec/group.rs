@@ -26,6 +26,9 @@ spec! {
         optional minimum_stay: Duration = |field| field.duration(ms(0)..=days(30)),
         /// More automatic switches than this freeze the group. Default `{ count = 3, window = "1h" }`.
         optional switches_max: SwitchesSpec = SwitchesSpec::read,
+        /// A site where the group could go and that is not fit for longer than this is told, once. Default `"5m"`, `"1s"`
+        /// to `"30d"`.
+        optional standby_unfit_after: Duration = |field| field.duration(ms(1000)..=days(30)),
         /// Capabilities without which a site is unfit. Default none.
         optional requires: Vec<At<String>> = names,
         /// Capabilities without which the group runs degraded. Default none.

@@ -10,6 +10,7 @@ mod failback;
 mod failover;
 mod forces;
 mod frozen;
+mod lasting;
 mod names;
 mod orders;
 mod reload;

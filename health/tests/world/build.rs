@@ -71,6 +71,7 @@ pub(crate) fn fleet(shape: Shape) -> Fleet {
             failover_after: Duration::from_secs(10),
             minimum_stay: Duration::from_secs(60),
             switch_limit: SwitchLimit { count: 3, window: Duration::from_secs(3600) },
+            standby_unfit_after: Duration::from_secs(300),
             requires: BTreeSet::new(),
             wants: BTreeSet::new(),
         });

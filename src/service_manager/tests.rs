@@ -10,10 +10,10 @@ use crate::control::Message;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A service manager, and the way to tell it.
-fn manager(folder: &tempfile::TempDir, watchdog: Option<Duration>) -> (Listener, Notify) {
+fn manager(folder: &tempfile::TempDir, watchdog: Option<Duration>) -> (Listener, ServiceManager) {
     let path = folder.path().join("notify");
     let listener = Listener::bind(&path).expect("the folder is new");
-    (listener, Notify::to(path.as_os_str(), watchdog).expect("the path is short"))
+    (listener, ServiceManager::to(path.as_os_str(), watchdog).expect("the path is short"))
 }
 
 async fn heard(listener: &Listener) -> String {
@@ -92,7 +92,7 @@ async fn abstract_names_are_reached_too() {
     let listener = UnixDatagram::bind_addr(&address).expect("nobody has this name");
     listener.set_nonblocking(true).expect("it is a socket");
     let listener = Listener::from_std(listener).expect("within the runtime");
-    let notify = Notify::to(OsStr::new(&format!("@{name}")), None).expect("a short name");
+    let notify = ServiceManager::to(OsStr::new(&format!("@{name}")), None).expect("a short name");
     notify.ready().await;
     assert_eq!(heard(&listener).await, "READY=1");
 }

@@ -29,7 +29,7 @@ const MARGIN: Duration = Duration::from_secs(15);
 
 /// A way to tell the service manager. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Notify {
+pub struct ServiceManager {
     manager: Option<Arc<Manager>>,
     watchdog: Option<Duration>,
 }
@@ -40,7 +40,7 @@ struct Manager {
     address: SocketAddr,
 }
 
-impl Notify {
+impl ServiceManager {
     /// The manager that `NOTIFY_SOCKET` names, and the watchdog of `WATCHDOG_USEC` where it is meant for this process.
     /// One that cannot be reached is told to the log and left alone.
     #[must_use]
@@ -51,7 +51,7 @@ impl Notify {
         let var = |name| std::env::var(name).ok();
         let watchdog = watchdog(var("WATCHDOG_USEC").as_deref(), var("WATCHDOG_PID").as_deref());
         match Self::to(&name, watchdog) {
-            Ok(notify) => notify,
+            Ok(service_manager) => service_manager,
             Err(error) => {
                 tracing::warn!(socket = %name.display(), %error, "the service manager cannot be told anything");
                 Self::default()
