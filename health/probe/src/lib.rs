@@ -10,6 +10,7 @@
 //! ```
 
 mod cadence;
+pub mod command;
 mod http;
 mod outcome;
 mod prober;

@@ -1,6 +1,7 @@
 //! Probes and their scheduler against real sockets.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod command;
 mod http;
 mod http2;
 mod reuse;
