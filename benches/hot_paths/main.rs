@@ -48,7 +48,7 @@ fn picking(c: &mut Criterion) {
     let mut group = c.benchmark_group("pick");
     for origins in [4].into_iter().chain(SIZES) {
         let views = targets(origins).map(|target| OriginView { target, up: true, forced_down: false });
-        let site = SiteView { site: "main".into(), origins: views.collect() };
+        let site = SiteView { site: "main".into(), origins: views.collect(), slow_start: Duration::ZERO };
         let tried = Tried::default();
         group.bench_function(BenchmarkId::from_parameter(origins), |b| {
             b.iter(|| pick(black_box(&site), &tried, 0, |below| fastrand::usize(..below)));

@@ -146,6 +146,8 @@ pub struct ServiceSettings {
     pub timeouts: Timeouts,
     pub retry: Retry,
     pub ejection: Ejection,
+    /// How long an origin that came up gets less than its share; zero for not at all.
+    pub slow_start: Duration,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

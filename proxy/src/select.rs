@@ -1,9 +1,11 @@
 //! Which origin gets a request: a pure function of the site, what was tried, the time and random numbers.
 //!
 //! Least-loaded of two random picks spreads load nearly as well as looking at all origins, without the herd that runs to
-//! the one that looks idle.
+//! the one that looks idle. An origin that has just come up is idle, and cold: in slow start it stands for election only
+//! as often as its time allows, so that it gets that part of its share and at most twice as much, never a herd.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::target::Target;
 use crate::view::{OriginView, SiteView};
@@ -56,10 +58,16 @@ fn place(target: &Arc<Target>) -> usize {
     Arc::as_ptr(target).addr()
 }
 
+/// Of a thousand elections an origin in slow start stands for at least this many: else nothing would warm it.
+const SHARE_MIN: usize = 100;
+const WHOLE: usize = 1000;
+/// From origin to origin, so that they do not all stand for the same elections; without a common factor with `WHOLE`.
+const STRIDE: usize = 617;
+
 /// Picks the index of an origin of `site` that was not tried.
 ///
-/// In order: up and not ejected; up but ejected; and if *none* of the site is up, any (fail static). An origin forced
-/// down by a person is never picked. `random(n)` returns a number below `n`.
+/// In order: up and not ejected, those in slow start less often; up but ejected; and if *none* of the site is up, any
+/// (fail static). An origin forced down by a person is never picked. `random(n)` returns a number below `n`.
 pub fn pick(
     site: &SiteView,
     tried: &Tried,
@@ -70,26 +78,45 @@ pub fn pick(
     // A request may live by a view that is older than the word of a person.
     let open = |o: &OriginView| !o.forced_down && !o.target.is_out() && !tried.contains(&o.target);
     let healthy = |o: &OriginView| open(o) && o.up && !o.target.is_ejected_at(now_ms);
-    if let Some(index) = two_picks(origins, healthy, &mut random) {
+    if !site.slow_start.is_zero() {
+        // One number for all: an origin must be judged alike each time it is looked at.
+        let draw = random(WHOLE);
+        let stands = |i: usize, o: &OriginView| {
+            (draw + i * STRIDE) % WHOLE < share(o.target.up_for_at(now_ms), site.slow_start)
+        };
+        if let Some(index) = two_picks(origins, |i, o| healthy(o) && stands(i, o), &mut random) {
+            return Some(index);
+        }
+    }
+    if let Some(index) = two_picks(origins, |_, o| healthy(o), &mut random) {
         return Some(index);
     }
-    if let Some(index) = two_picks(origins, |o| open(o) && o.up, &mut random) {
+    if let Some(index) = two_picks(origins, |_, o| open(o) && o.up, &mut random) {
         return Some(index);
     }
     if origins.iter().any(|o| o.up && !o.forced_down && !o.target.is_out()) {
         return None;
     }
-    two_picks(origins, open, &mut random)
+    two_picks(origins, |_, o| open(o), &mut random)
+}
+
+/// Of a thousand elections, how many an origin stands for that has been up for so long.
+fn share(up_for: Duration, slow_start: Duration) -> usize {
+    if up_for >= slow_start {
+        return WHOLE;
+    }
+    let part = up_for.as_millis() * WHOLE as u128 / slow_start.as_millis().max(1);
+    (part as usize).clamp(SHARE_MIN, WHOLE)
 }
 
 fn two_picks(
     origins: &[OriginView],
-    eligible: impl Fn(&OriginView) -> bool,
+    eligible: impl Fn(usize, &OriginView) -> bool,
     random: &mut impl FnMut(usize) -> usize,
 ) -> Option<usize> {
-    let nth =
-        |n: usize| origins.iter().enumerate().filter(|(_, o)| eligible(o)).nth(n).map(|(index, _)| index);
-    let count = origins.iter().filter(|o| eligible(o)).count();
+    let all = || origins.iter().enumerate().filter(|(index, o)| eligible(*index, o)).map(|(index, _)| index);
+    let nth = |n: usize| all().nth(n);
+    let count = all().count();
     if count < 2 {
         return nth(0);
     }
@@ -140,7 +167,7 @@ mod tests {
                 OriginView { target: Arc::clone(&target), up: case.up, forced_down: case.forced_down }
             })
             .collect();
-        (SiteView { site: "main".into(), origins }, tried, guards)
+        (SiteView { site: "main".into(), origins, slow_start: Duration::ZERO }, tried, guards)
     }
 
     fn cases() -> impl Strategy<Value = Vec<Case>> {
@@ -193,5 +220,73 @@ mod tests {
             seen[pick(&site, &tried, 2, |n| rng.usize(..n)).expect("open")] += 1;
         }
         assert!(seen.iter().all(|&n| (800..1200).contains(&n)), "{seen:?}");
+    }
+
+    /// How many of `picks` each of four origins gets, the last of which has been up for `up_for` of a minute.
+    fn shares(up_for: Duration, picks: u32) -> [u32; 4] {
+        let case = Case { up: true, forced_down: false, ejected: false, tried: false, load: 0 };
+        let (mut site, tried, _guards) = site(&[case; 4]);
+        site.slow_start = Duration::from_secs(60);
+        site.origins[3].target.set_up_at(true, 1_000);
+        let now_ms = 1_000 + u64::try_from(up_for.as_millis()).expect("short");
+        let mut rng = fastrand::Rng::with_seed(7);
+        let mut seen = [0; 4];
+        for _ in 0..picks {
+            seen[pick(&site, &tried, now_ms, |n| rng.usize(..n)).expect("open")] += 1;
+        }
+        seen
+    }
+
+    #[test]
+    fn slow_start_grows_from_a_tenth_to_a_whole_share() {
+        for (seconds, wanted) in
+            [(0, 250.0), (3, 250.0), (30, 1250.0), (59, 2460.0), (60, 2500.0), (600, 2500.0)]
+        {
+            let seen = shares(Duration::from_secs(seconds), 10_000);
+            let got = f64::from(seen[3]);
+            assert!((got - wanted).abs() < wanted * 0.2, "after {seconds} s: {seen:?}, wanted {wanted}");
+        }
+    }
+
+    #[test]
+    fn slow_start_begins_anew_each_time_it_comes_up_and_not_with_each_publication() {
+        let case = Case { up: true, forced_down: false, ejected: false, tried: false, load: 0 };
+        let (site, _, _guards) = site(&[case]);
+        let target = &site.origins[0].target;
+        assert_eq!(target.up_for_at(5_000), Duration::MAX, "nobody has told");
+        target.set_up_at(true, 5_000);
+        target.set_up_at(true, 7_000);
+        assert_eq!(target.up_for_at(8_000), Duration::from_secs(3));
+        target.set_up_at(false, 9_000);
+        target.set_up_at(true, 10_000);
+        assert_eq!(target.up_for_at(10_000), Duration::ZERO);
+    }
+
+    #[test]
+    fn an_idle_newcomer_among_busy_origins_gets_no_herd() {
+        let case = |load| Case { up: true, forced_down: false, ejected: false, tried: false, load };
+        let (mut site, tried, _guards) = site(&[case(9), case(9), case(9), case(0)]);
+        site.slow_start = Duration::from_secs(60);
+        site.origins[3].target.set_up_at(true, 1_000);
+        let mut rng = fastrand::Rng::with_seed(11);
+        let picks = (0..10_000).map(|_| pick(&site, &tried, 1_000, |n| rng.usize(..n)).expect("open"));
+        // Twice its share of a tenth at most; without slow start it would get half of everything.
+        let got = picks.filter(|index| *index == 3).count();
+        assert!((300..600).contains(&got), "{got}");
+    }
+
+    #[test]
+    fn slow_start_never_leaves_a_request_without_an_origin() {
+        let case = Case { up: true, forced_down: false, ejected: false, tried: false, load: 0 };
+        let (mut site, tried, _guards) = site(&[case; 2]);
+        site.slow_start = Duration::from_secs(60);
+        site.origins.iter().for_each(|origin| origin.target.set_up_at(true, 1_000));
+        let mut rng = fastrand::Rng::with_seed(5);
+        let mut seen = [0; 2];
+        for _ in 0..2_000 {
+            seen[pick(&site, &tried, 1_000, |n| rng.usize(..n)).expect("all are new, and all are there")] +=
+                1;
+        }
+        assert!(seen.iter().all(|&n| n > 800), "{seen:?}");
     }
 }

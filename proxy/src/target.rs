@@ -66,6 +66,8 @@ pub struct Target {
     in_flight: AtomicU32,
     /// Taken out by a person: nothing new is sent, and no connection is kept for later.
     out: AtomicBool,
+    /// Milliseconds of [`now_ms`] when it came up; 0 while it is not.
+    up_since_ms: AtomicU64,
     /// Failures of the transport in a row, and 5xx answers in a row.
     transport_failures: AtomicU32,
     status_failures: AtomicU32,
@@ -125,6 +127,7 @@ impl Target {
             policy,
             in_flight: AtomicU32::new(0),
             out: AtomicBool::new(false),
+            up_since_ms: AtomicU64::new(0),
             transport_failures: AtomicU32::new(0),
             status_failures: AtomicU32::new(0),
             ejected_until_ms: AtomicU64::new(0),
@@ -195,6 +198,25 @@ impl Target {
     #[must_use]
     pub fn is_out(&self) -> bool {
         self.out.load(Ordering::SeqCst)
+    }
+
+    /// Tells whether views say that it is up, and nobody has taken it out: slow start counts from when it came to that.
+    pub fn set_up(&self, up: bool) {
+        self.set_up_at(up, now_ms());
+    }
+
+    pub(crate) fn set_up_at(&self, up: bool, now_ms: u64) {
+        if (self.up_since_ms.load(Ordering::Relaxed) != 0) != up {
+            self.up_since_ms.store(if up { now_ms } else { 0 }, Ordering::Relaxed);
+        }
+    }
+
+    /// For how long it has been up; as good as for ever where nobody has told.
+    pub(crate) fn up_for_at(&self, now_ms: u64) -> Duration {
+        match self.up_since_ms.load(Ordering::Relaxed) {
+            0 => Duration::MAX,
+            since => Duration::from_millis(now_ms.saturating_sub(since)),
+        }
     }
 
     /// Whether picking avoids it at the moment.

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::budget::RetryBudget;
 use crate::clock::now_ms;
@@ -46,6 +47,8 @@ pub struct SiteView {
     pub site: Arc<str>,
     /// Its origins of this service.
     pub origins: Vec<OriginView>,
+    /// How long an origin that came up gets less than its share; zero for not at all.
+    pub slow_start: Duration,
 }
 
 impl SiteView {
@@ -256,7 +259,7 @@ mod tests {
                 forced_down: false,
             })
             .collect();
-        SiteView { site: "main".into(), origins }
+        SiteView { site: "main".into(), origins, slow_start: Duration::ZERO }
     }
 
     #[test]

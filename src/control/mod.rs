@@ -17,6 +17,7 @@ use std::time::Duration;
 use tidegate_health::event::{Event, EventKind, Severity};
 use tidegate_health::explain::explain;
 use tidegate_health::force::{Forced, preview};
+use tidegate_health::hysteresis::Health;
 use tidegate_health::id::{Name, OriginId};
 use tidegate_health::order::{Done, Refusal};
 use tidegate_health::state::{GroupState, State};
@@ -281,6 +282,7 @@ impl Control {
         // What is let in is open before readers are sent there, what is taken out closes after they no longer are.
         self.leaving.forget_quiet();
         self.set_out(false);
+        self.set_up();
         let changed = self.publisher.publish(&self.plan, &self.state, self.persister.zones());
         self.set_out(true);
         self.metrics.published(&self.plan.fleet, &self.state, self.publisher.generation());
@@ -308,6 +310,13 @@ impl Control {
             for target in [target].into_iter().chain(self.leaving.of(target.name())) {
                 target.set_out(out);
             }
+        }
+    }
+
+    /// Tells the targets whether they are up and let in, which is what slow start counts from.
+    fn set_up(&self) {
+        for (target, origin) in self.plan.targets.iter().zip(&self.state.origins) {
+            target.set_up(origin.effective() == Health::Up && !origin.is_out());
         }
     }
 

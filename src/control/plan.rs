@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 use tidegate_config::{Config, HostPattern, Protocol, Spill, SteerSettings};
@@ -35,6 +36,7 @@ pub struct Service {
     pub protocol: Protocol,
     pub hosts: Vec<Arc<str>>,
     pub spill: Spill,
+    pub slow_start: Duration,
     pub settings: ServiceSettings,
     pub budget: Arc<RetryBudget>,
 }
@@ -163,6 +165,7 @@ fn services(config: &Config) -> Vec<Service> {
         protocol: settings.protocol,
         hosts: settings.hosts.iter().map(host).collect(),
         spill: settings.spill,
+        slow_start: settings.slow_start,
         settings: ServiceSettings {
             connect_timeout: settings.timeouts.connect,
             first_byte_timeout: settings.timeouts.response,

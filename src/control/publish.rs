@@ -8,7 +8,7 @@ use tidegate_dns::{Steered, SteeredAnswer, ZoneView};
 use tidegate_health::durable::SwitchKind;
 use tidegate_health::fleet::Fleet;
 use tidegate_health::hysteresis::Health;
-use tidegate_health::id::{GroupId, Name, ServiceId, SiteId};
+use tidegate_health::id::{GroupId, Name, SiteId};
 use tidegate_health::state::State;
 use tidegate_proxy::{OriginView, ServiceView, SiteView};
 
@@ -101,7 +101,7 @@ fn service(plan: &Plan, state: &State, service: &Service) -> ServiceView {
     let id = plan.fleet.service(service.id).group;
     let (group, own) = (plan.fleet.group(id), state.group(id));
     let ready = |site: &&SiteId| own.active != Some(**site) && own.fitness_at(group, **site).is_fit();
-    let view = |site| site_view(plan, state, service.id, site);
+    let view = |site| site_view(plan, state, service, site);
     ServiceView {
         name: plan.fleet.service(service.id).name.clone(),
         group: group.name.clone(),
@@ -122,13 +122,17 @@ fn service(plan: &Plan, state: &State, service: &Service) -> ServiceView {
     }
 }
 
-fn site_view(plan: &Plan, state: &State, service: ServiceId, site: SiteId) -> SiteView {
-    let origins = plan.fleet.service(service).origins_at(site).iter().map(|id| OriginView {
+fn site_view(plan: &Plan, state: &State, service: &Service, site: SiteId) -> SiteView {
+    let origins = plan.fleet.service(service.id).origins_at(site).iter().map(|id| OriginView {
         target: plan.targets[id.index()].clone(),
         up: state.origin(*id).effective() == Health::Up,
         forced_down: state.origin(*id).is_out(),
     });
-    SiteView { site: plan.fleet.site(site).name.clone(), origins: origins.collect() }
+    SiteView {
+        site: plan.fleet.site(site).name.clone(),
+        origins: origins.collect(),
+        slow_start: service.slow_start,
+    }
 }
 
 /// A steered name answers with the front doors of its group's active site, or says that it cannot answer.

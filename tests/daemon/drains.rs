@@ -1,6 +1,6 @@
 //! Drains and forces through the command line, with traffic on.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -135,6 +135,34 @@ async fn a_reload_hides_no_work_of_a_drained_machine() {
     scene.ordered("reload", &[]).await;
     let force = scene.first_force().await;
     assert_eq!((&force["safe"], &force["count"]), (&false.into(), &0.into()), "{force}");
+}
+
+#[tokio::test]
+async fn what_is_let_in_again_starts_slowly() {
+    const SLOW: Duration = Duration::from_secs(6);
+    let talker = Talker::start().await;
+    let scene = play(&talker).await;
+    scene.ordered("drain", &OLD).await;
+    scene.edit("[service.web]\n", "[service.web]\nslow_start = \"6s\"\n");
+    scene.ordered("reload", &[]).await;
+    let begun = Instant::now();
+    scene.eventually("the other origin has long been up", async || begun.elapsed() > SLOW).await;
+
+    scene.ordered("undrain", &["host", "old", "--reason=they are in"]).await;
+    let served = async |count: usize| {
+        let before = talker.others();
+        for _ in 0..count {
+            assert_eq!(scene.visit().await.code, 200);
+        }
+        talker.others() - before
+    };
+    scene.eventually("it serves again", async || served(1).await > 0).await;
+    let begun = Instant::now();
+    let some = served(100).await;
+    // A tenth of its elections at first, and no more than the time that has passed since allows; it wins half of them.
+    let share = (begun.elapsed().as_secs_f64() / SLOW.as_secs_f64() + 0.1).min(1.0);
+    assert!(some as f64 <= 50.0 * share + 15.0, "{some} of 100, when its share was {share} at most");
+    scene.eventually("it has its whole share", async || served(40).await >= 12).await;
 }
 
 #[tokio::test]

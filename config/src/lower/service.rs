@@ -43,6 +43,7 @@ pub(super) fn lower(
             timeouts: timeouts(spec),
             retry: retry(spec),
             ejection: ejection(source, spec),
+            slow_start: value_or_default(&spec.slow_start),
         };
         deny_http_of_other_protocols(source, spec);
         deny_for_shared_data(source, spec, group.map(|group| fleet.group(group)));

@@ -65,8 +65,9 @@ spec! {
         required origins: Named<Vec<At<OriginSpec>>> = |field| field.named(|site| site.list(origin)),
         /// Whether a client stays with its origin: `"none"`, `"cookie"` or `"source"`. Default `"none"`.
         pending affinity: u8 = |field| field.one_of(&[("none", 0), ("cookie", 1), ("source", 2)]),
-        /// How long an origin that came up gets less than its share. Default `"0s"`, up to `"1h"`.
-        pending slow_start: Duration = |field| field.duration(ms(0)..=HOUR),
+        /// How long an origin that came up gets less than its share: a tenth at first, then more and more. Default `"0s"`, up
+        /// to `"1h"`.
+        optional slow_start: Duration = |field| field.duration(ms(0)..=HOUR),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tidegate_proxy::{ServiceSettings, SiteView};
+use tidegate_proxy::ServiceSettings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::kit::*;
@@ -95,7 +95,7 @@ async fn undecided_and_unknown_say_why() {
     assert_eq!(answer.field("cache-control"), Some("no-store"));
     let answer = edge.ask("GET / HTTP/1.1\r\nHost: other.test\r\n\r\n").await;
     assert_eq!(answer.reason(), (404, "unknown-host"));
-    undecided.active = Some(SiteView { site: "main".into(), origins: Vec::new() });
+    undecided.active = Some(site("main", &[]));
     edge.publish(undecided);
     assert_eq!(edge.ask(GET).await.reason(), (503, "no-origin"));
     assert_eq!(origin.log.connections(), 0);

@@ -347,7 +347,7 @@ pub(crate) fn target(addr: SocketAddr) -> Arc<Target> {
 
 pub(crate) fn site(name: &str, targets: &[&Arc<Target>]) -> SiteView {
     let origin = |t: &&Arc<Target>| OriginView { target: Arc::clone(t), up: true, forced_down: false };
-    SiteView { site: name.into(), origins: targets.iter().map(origin).collect() }
+    SiteView { site: name.into(), origins: targets.iter().map(origin).collect(), slow_start: Duration::ZERO }
 }
 
 /// A service for `app.test`, active at `main` with these origins.
