@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion};
 use tidegate::control::{Plan, Publisher, Service, ZoneSource};
@@ -46,6 +47,7 @@ fn services(fleet: &Fleet) -> Vec<Service> {
         protocol: Protocol::Http,
         hosts: vec![format!("s{number}.example.test").into()],
         spill: Spill::Safe,
+        slow_start: Duration::ZERO,
         settings: ServiceSettings::default(),
         budget: Arc::new(RetryBudget::new(BudgetPolicy::default())),
     });
