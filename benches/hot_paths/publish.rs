@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion};
 use tidegate::control::{Plan, Publisher, Service, ZoneSource};
