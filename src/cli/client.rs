@@ -100,6 +100,13 @@ impl Client {
         runtime.map_err(|error| self.lost(error))?.block_on(self.call(method, path, body))
     }
 
+    /// A document of the daemon's.
+    pub(crate) fn read<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let text = self.call_and_wait("GET", path, None)?;
+        serde_json::from_str(&text)
+            .map_err(|error| self.lost(format!("it is not understood ({error}); are the versions alike?")))
+    }
+
     async fn exchange(
         &self,
         method: &str,

@@ -1,11 +1,15 @@
 //! `drain`, `undrain`, `force`, `unforce`.
 
+mod wait;
+
+use std::time::Duration;
+
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-use tidegate_health::force::{Forced, Scope};
+use tidegate_health::force::{Forced, Scope, Selector};
 use tidegate_health::order::Rule;
 
-use super::{SocketArg, person, render, talk};
+use super::{DONE, SocketArg, person, render, talk};
 use crate::admin::shape::{ForceAction, ForceBody};
 
 /// Which origins are meant.
@@ -49,6 +53,10 @@ pub(super) struct DrainArgs {
     selection: Selection,
     #[command(flatten)]
     word: Word,
+    /// Wait until it is safe to power off, at most for this long, as 10m; exit code 1 where it is not safe by then. Then the
+    /// drain as it stands is printed after what came of the order, in JSON as a second document.
+    #[arg(long, value_name = "DURATION", value_parser = length, conflicts_with = "preview")]
+    wait: Option<Duration>,
 }
 
 #[derive(Args, Debug)]
@@ -79,16 +87,21 @@ pub(super) struct LiftArgs {
 }
 
 impl Selection {
-    fn body(&self, action: ForceAction) -> ForceBody {
+    fn selector(&self) -> Selector {
         let scope = match self.scope {
             ScopeArg::Origin => Scope::Origin,
             ScopeArg::Host => Scope::Host,
             ScopeArg::Site => Scope::Site,
         };
+        Selector { scope, pattern: self.pattern.as_str().into() }
+    }
+
+    fn body(&self, action: ForceAction) -> ForceBody {
+        let Selector { scope, pattern } = self.selector();
         ForceBody {
             action,
             scope,
-            pattern: self.pattern.clone(),
+            pattern: pattern.to_string(),
             length: None,
             preview: false,
             reason: String::new(),
@@ -99,7 +112,15 @@ impl Selection {
 }
 
 pub(super) fn drain(args: &DrainArgs) -> u8 {
-    set(&args.selection, &args.word, ForceAction::Drain)
+    let code = set(&args.selection, &args.word, ForceAction::Drain);
+    match args.wait {
+        Some(wait) if code == DONE => wait::until_safe(&args.word.socket, &args.selection.selector(), wait),
+        _ => code,
+    }
+}
+
+fn length(text: &str) -> Result<Duration, String> {
+    tidegate_config::parse_duration(text).map_err(|error| error.to_string())
 }
 
 pub(super) fn force(args: &ForceArgs) -> u8 {

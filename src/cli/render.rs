@@ -38,6 +38,13 @@ pub(super) fn status(reply: &StatusReply, all: bool, now: Wall) -> String {
     out
 }
 
+/// One force, as `status` tells it.
+pub(super) fn force(status: &ForceStatus, now: Wall) -> String {
+    let mut out = String::new();
+    force_line(&mut out, status, now);
+    out
+}
+
 /// Who took what out, why, and whether it may be switched off.
 fn force_line(out: &mut String, status: &ForceStatus, now: Wall) {
     let ForceStatus { force, count, in_flight, .. } = status;

@@ -88,7 +88,9 @@ async fn a_host_is_drained_under_load_finishes_its_work_and_is_then_safe_to_powe
     load.more(&scene, 100).await;
     let force = scene.first_force().await;
     assert_eq!((&force["safe"], &force["in_flight"]), (&false.into(), &1.into()), "{force}");
-    assert!(scene.ordered("status", &[]).await.contains("not safe to power off yet"));
+    let waited = scene.cli(&[&["drain"][..], &OLD, &["--wait=100ms"]].concat()).await;
+    assert_eq!(waited.status.code(), Some(1), "a script must not power it off");
+    assert!(text(&waited.stdout).contains("not safe to power off yet"), "{}", text(&waited.stdout));
 
     talker.feed(10);
     download.end().await;
@@ -99,6 +101,9 @@ async fn a_host_is_drained_under_load_finishes_its_work_and_is_then_safe_to_powe
     }
     scene.eventually("its checks go on", async || talker.checks() > checked + 2).await;
     assert_eq!(scene.metric("tidegate_forces", &[("kind", "drain")]).await, 1.0);
+
+    let waited = scene.ordered("drain", &[&OLD[..], &["--wait=1m"]].concat()).await;
+    assert!(waited.contains("nothing to do") && waited.contains("safe to power off"), "{waited}");
 
     let (served, undrained) = (talker.others(), Instant::now());
     scene.ordered("undrain", &["host", "old", "--reason=they are in"]).await;
