@@ -9,7 +9,7 @@ use tidegate_health::force::{ForceOrder, ForceVerb, Forced, PATTERN_MAX, Selecto
 
 use super::problem::{Problem, bad, stopping, wrong_body};
 use super::table::Routes;
-use super::words::{actor, reason};
+use super::words::{actor, is_plain, reason};
 use super::{Admin, Answer};
 use crate::admin::caller::{Caller, Role};
 use crate::admin::shape::{ForceAction, ForceBody};
@@ -28,7 +28,7 @@ async fn force(
     body: Result<Json<ForceBody>, JsonRejection>,
 ) -> Answer<Forced> {
     let Json(body) = body.map_err(|error| wrong_body(&error, BODY))?;
-    if body.pattern.chars().count() > PATTERN_MAX || body.pattern.chars().any(char::is_control) {
+    if body.pattern.chars().count() > PATTERN_MAX || !is_plain(&body.pattern) {
         return Err(bad(format!("a pattern has 1 to {PATTERN_MAX} printable characters"), BODY));
     }
     let selector = Selector { scope: body.scope, pattern: body.pattern.as_str().into() };
