@@ -27,6 +27,7 @@ pub(crate) fn fleet(origins: u32) -> Fleet {
             label: format!("site {site}").into(),
             provides: Default::default(),
             front_door: vec![IpAddr::V4(Ipv4Addr::new(192, 0, 2, site as u8 + 1))],
+            front_door_check: None,
         });
     }
     for number in 0..origins / ORIGINS_PER_SERVICE {
@@ -97,5 +98,6 @@ fn add_service(fleet: &mut Fleet, number: u16) {
         standby_unfit_after: Duration::from_secs(300),
         requires: Default::default(),
         wants: Default::default(),
+        gates: Vec::new(),
     });
 }

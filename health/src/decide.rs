@@ -28,11 +28,13 @@
 use std::time::Duration;
 
 use crate::durable::{Freeze, FreezeCause, SwitchKind};
+use crate::facts::Isolation;
 use crate::fit::{Fitness, Obstacle};
 use crate::fleet::{Failback, FirstStart, Fleet, Group, Mode};
 use crate::id::{GroupId, Name, SiteId};
 use crate::proof::{proof_time, proven, still_lost};
-use crate::state::{GroupState, Isolation, State};
+use crate::safety::{self, Forbidding};
+use crate::state::{GroupState, State};
 use crate::time::{Mono, Now};
 
 /// What a group would do by itself now.
@@ -105,6 +107,8 @@ pub enum Bar {
     MinimumStay {
         left: Duration,
     },
+    /// A safety rule wants more fit sites before a planned move.
+    Held(Forbidding),
 }
 
 /// What is wrong with a possible target.
@@ -262,6 +266,7 @@ fn way_home(fleet: &Fleet, state: &State, id: GroupId, active: SiteId, now: Now)
     if stayed < group.minimum_stay {
         bars.push(Bar::MinimumStay { left: group.minimum_stay - stayed });
     }
+    bars.extend(safety::holding(fleet, state, id).into_iter().map(Bar::Held));
     if bars.is_empty() {
         permitted(group, own, site, SwitchKind::Failback, now)
     } else {

@@ -77,6 +77,14 @@ pub enum EventKind {
     Connected,
     /// A site's data may have forked.
     Diverged,
+    /// A gate says something else than before at a site that is not active.
+    Gate,
+    /// No published address of a site works.
+    FrontDoorLost,
+    /// One works again.
+    FrontDoorBack,
+    /// The data of a site that was marked diverged is whole again.
+    Resynced,
 }
 
 /// How much an event wants a person.
@@ -119,7 +127,7 @@ impl Event {
 }
 
 impl EventKind {
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 29] = [
         Self::Start,
         Self::Failover,
         Self::Switchover,
@@ -145,6 +153,10 @@ impl EventKind {
         Self::Isolated,
         Self::Connected,
         Self::Diverged,
+        Self::Gate,
+        Self::FrontDoorLost,
+        Self::FrontDoorBack,
+        Self::Resynced,
     ];
 
     /// How much it wants a person who did not cause it.
@@ -160,20 +172,24 @@ impl EventKind {
             | Self::Overdue
             | Self::Unresolved
             | Self::Stalled
-            | Self::Diverged => Severity::Warning,
+            | Self::Diverged
+            | Self::FrontDoorLost => Severity::Warning,
             Self::Switchover
             | Self::Failback
             | Self::Unfrozen
             | Self::Recovered
             | Self::Refused
             | Self::StandbyFit
-            | Self::Connected => Severity::Notice,
+            | Self::Connected
+            | Self::FrontDoorBack
+            | Self::Resynced => Severity::Notice,
             Self::Start
             | Self::Acknowledged
             | Self::Reloaded
             | Self::Resolved
             | Self::Forced
-            | Self::Unforced => Severity::Info,
+            | Self::Unforced
+            | Self::Gate => Severity::Info,
         }
     }
 
@@ -205,6 +221,10 @@ impl EventKind {
             Self::Isolated => "isolated",
             Self::Connected => "connected",
             Self::Diverged => "diverged",
+            Self::Gate => "gate",
+            Self::FrontDoorLost => "front-door-lost",
+            Self::FrontDoorBack => "front-door-back",
+            Self::Resynced => "resynced",
         }
     }
 }
@@ -224,6 +244,6 @@ mod tests {
             assert_eq!(kind as usize, position, "{kind:?}");
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.label());
         }
-        assert_eq!(EventKind::ALL.len(), EventKind::Diverged as usize + 1, "the last one is in the list");
+        assert_eq!(EventKind::ALL.len(), EventKind::Resynced as usize + 1, "the last one is in the list");
     }
 }

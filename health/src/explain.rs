@@ -10,6 +10,7 @@ use crate::decide::{self, Bar, Hindrance, Outlook};
 use crate::fit::{self, Obstacle};
 use crate::fleet::{Fleet, Mode};
 use crate::id::{GroupId, Name, SiteId};
+use crate::safety;
 use crate::state::State;
 use crate::time::Now;
 
@@ -142,9 +143,22 @@ fn notes(fleet: &Fleet, state: &State, id: GroupId, now: Now, outlook: &Outlook)
     }
     let forked = Hindrance::Obstacle(Obstacle::Diverged);
     for site in own.durable.diverged.iter().filter(|site| !told_of(site, &forked)) {
+        let gates =
+            fleet.site_named(site).map(|site| stops::resynced_by(fleet, id, site)).unwrap_or_default();
+        let or = match gates.as_slice() {
+            [] => String::new(),
+            gates => format!("before gate `{}` passes there, or ", gates.join("`, `")),
+        };
         notes.push(format!(
             "`{site}` is diverged: its data may have forked while `{name}` lived elsewhere; nothing moves there \
-             without `--override diverged`"
+             {or}without `--override diverged`"
+        ));
+    }
+    notes.extend(gates_by_last(fleet, state, id));
+    for by in safety::broken(fleet, state, id) {
+        notes.push(format!(
+            "safety rule `{}` would not let `{name}` go where it is ({}); it bars moves and evicts nobody",
+            by.rule, by.why
         ));
     }
     notes.extend(forces(fleet, state, id, now));
@@ -157,6 +171,25 @@ fn notes(fleet: &Fleet, state: &State, id: GroupId, now: Now, outlook: &Outlook)
         );
     }
     notes
+}
+
+/// Gates that count by what they said before the active site was lost.
+fn gates_by_last(fleet: &Fleet, state: &State, id: GroupId) -> Vec<String> {
+    let mut found = Vec::new();
+    for gate in &fleet.group(id).gates {
+        for site in &gate.sites {
+            let Some(known) = state.facts.gate(id, *site, &gate.name).filter(|known| known.by_last) else {
+                continue;
+            };
+            found.push(format!(
+                "gate `{}` of `{}` passes {}",
+                gate.name,
+                fleet.site(*site).name,
+                known.why(gate)
+            ));
+        }
+    }
+    found
 }
 
 /// What people say of the group's origins, whatever the checks see.

@@ -2,10 +2,13 @@
 
 use std::fmt;
 
+use crate::facts::FrontDoor;
 use crate::fleet::Fleet;
+use crate::gate::{Purpose, Verdict};
 use crate::hysteresis::Health;
 use crate::id::{GroupId, Name, SiteId};
-use crate::state::{State, Verdict};
+use crate::safety::{self, Forbidding};
+use crate::state::State;
 
 /// How fit a site is for a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,10 +41,19 @@ pub enum Obstacle {
         names: Vec<Name>,
     },
     CapabilityMissing(Name),
-    GateFailed(Name),
-    GateUnknown(Name),
+    GateFailed {
+        gate: Name,
+        /// What was read; may be empty.
+        why: Name,
+    },
+    GateUnknown {
+        gate: Name,
+        /// Why it is not known; may be empty.
+        why: Name,
+    },
     FrontDoorLost,
-    Forbidden(Name),
+    FrontDoorUnknown,
+    Forbidden(Forbidding),
     Diverged,
 }
 
@@ -84,9 +96,10 @@ impl Obstacle {
             Self::OriginsUnknown { .. } => "origins-unknown",
             Self::NamesUnresolved { .. } => "names-unresolved",
             Self::CapabilityMissing(_) => "capability-missing",
-            Self::GateFailed(_) => "gate-failed",
-            Self::GateUnknown(_) => "gate-unknown",
+            Self::GateFailed { .. } => "gate-failed",
+            Self::GateUnknown { .. } => "gate-unknown",
             Self::FrontDoorLost => "front-door-lost",
+            Self::FrontDoorUnknown => "front-door-unknown",
             Self::Forbidden(_) => "forbidden",
             Self::Diverged => "diverged",
         }
@@ -94,7 +107,13 @@ impl Obstacle {
 
     /// Whether it is only ignorance, which more results may clear.
     fn is_ignorance(&self) -> bool {
-        matches!(self, Self::OriginsUnknown { .. } | Self::NamesUnresolved { .. } | Self::GateUnknown(_))
+        matches!(
+            self,
+            Self::OriginsUnknown { .. }
+                | Self::NamesUnresolved { .. }
+                | Self::GateUnknown { .. }
+                | Self::FrontDoorUnknown
+        )
     }
 }
 
@@ -120,10 +139,13 @@ impl fmt::Display for Obstacle {
             Self::CapabilityMissing(name) => {
                 write!(f, "the site does not provide the required capability `{name}`")
             }
-            Self::GateFailed(name) => write!(f, "gate `{name}` fails"),
-            Self::GateUnknown(name) => write!(f, "gate `{name}` is unknown"),
+            Self::GateFailed { gate, why } => write!(f, "gate `{gate}` fails{}", because(why)),
+            Self::GateUnknown { gate, why } => write!(f, "gate `{gate}` is unknown{}", because(why)),
             Self::FrontDoorLost => write!(f, "the site's front door does not answer"),
-            Self::Forbidden(rule) => write!(f, "safety rule `{rule}` forbids the site"),
+            Self::FrontDoorUnknown => write!(f, "whether the site's front door answers is not known"),
+            Self::Forbidden(by) => {
+                write!(f, "safety rule `{}` forbids the site{}", by.rule, because(&by.why))
+            }
             Self::Diverged => write!(f, "the site is marked diverged: its data may have forked"),
         }
     }
@@ -137,7 +159,7 @@ pub fn fitness(fleet: &Fleet, state: &State, group: GroupId, site: SiteId) -> Fi
     for name in fleet.group(group).requires.difference(&fleet.site(site).provides) {
         obstacles.push(Obstacle::CapabilityMissing(name.clone()));
     }
-    facts(state, group, site, &mut obstacles);
+    facts(fleet, state, group, site, &mut obstacles);
     if state.group(group).durable.diverged.contains(&fleet.site(site).name) {
         obstacles.push(Obstacle::Diverged);
     }
@@ -185,22 +207,27 @@ fn origins(fleet: &Fleet, state: &State, group: GroupId, site: SiteId, obstacles
 }
 
 /// Gates and forbidding rules tell whether a site may *become* active; the active site is past that question.
-fn facts(state: &State, group: GroupId, site: SiteId, obstacles: &mut Vec<Obstacle>) {
-    let facts = &state.facts;
-    if facts.front_door_lost.contains(&site) {
-        obstacles.push(Obstacle::FrontDoorLost);
+fn facts(fleet: &Fleet, state: &State, group: GroupId, site: SiteId, obstacles: &mut Vec<Obstacle>) {
+    match state.facts.front_door(site) {
+        None | Some(FrontDoor::Reachable) => {}
+        Some(FrontDoor::Lost) => obstacles.push(Obstacle::FrontDoorLost),
+        Some(FrontDoor::Unknown) => obstacles.push(Obstacle::FrontDoorUnknown),
     }
     if state.group(group).active == Some(site) {
         return;
     }
-    for (name, verdict) in facts.gates.get(&(group, site)).into_iter().flatten() {
-        match verdict {
+    for gate in fleet.group(group).gates.iter().filter(|gate| gate.purpose != Purpose::Resynced) {
+        let Some(known) = state.facts.gate(group, site, &gate.name) else { continue };
+        let (name, why) = (gate.name.clone(), known.why(gate));
+        match known.verdict {
             Verdict::Pass => {}
-            Verdict::Fail => obstacles.push(Obstacle::GateFailed(name.clone())),
-            Verdict::Unknown => obstacles.push(Obstacle::GateUnknown(name.clone())),
+            Verdict::Fail => obstacles.push(Obstacle::GateFailed { gate: name, why }),
+            Verdict::Unknown => obstacles.push(Obstacle::GateUnknown { gate: name, why }),
         }
     }
-    for rule in facts.forbidden.get(&(group, site)).into_iter().flatten() {
-        obstacles.push(Obstacle::Forbidden(rule.clone()));
-    }
+    obstacles.extend(safety::forbidding(fleet, state, group, site).into_iter().map(Obstacle::Forbidden));
+}
+
+fn because(why: &str) -> String {
+    if why.is_empty() { String::new() } else { format!(" ({why})") }
 }

@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::gate::Gate;
 use crate::id::{GroupId, Name, OriginId, ServiceId, SiteId};
+use crate::safety::SafetyRule;
 
 /// Everything that is checked and decided about.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +23,18 @@ pub struct Fleet {
     pub unresolved: BTreeMap<(ServiceId, SiteId), Vec<Name>>,
     /// What an empty store means.
     pub first_start: FirstStart,
+    /// Addresses outside all sites that tell whether this edge is cut off; none: nobody is asked.
+    pub witnesses: Witnesses,
+    /// What must never happen, whatever the checks say; names are unique.
+    pub rules: Vec<SafetyRule>,
+}
+
+/// Who tells whether this edge is cut off: a majority of them.
+#[derive(Clone, Debug, Default)]
+pub struct Witnesses {
+    pub addresses: Vec<Name>,
+    /// What an attempt says when it began longer ago is not known.
+    pub max_age: Duration,
 }
 
 /// A place that can serve.
@@ -33,6 +47,18 @@ pub struct Site {
     pub provides: BTreeSet<Name>,
     /// The published addresses: what steered names answer with.
     pub front_door: Vec<IpAddr>,
+    /// How it is known that they work; none: they are not checked.
+    pub front_door_check: Option<FrontDoorCheck>,
+}
+
+/// When results change what is believed of a published address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrontDoorCheck {
+    pub thresholds: Thresholds,
+    /// What was seen when a check began longer ago is not known any more.
+    pub max_age: Duration,
+    /// Stands for what is asked: over a reload, what is known by another check is not kept.
+    pub check: u64,
 }
 
 /// Services that move together.
@@ -56,6 +82,8 @@ pub struct Group {
     pub requires: BTreeSet<Name>,
     /// Capabilities without which the group runs degraded.
     pub wants: BTreeSet<Name>,
+    /// Names are unique within the group.
+    pub gates: Vec<Gate>,
 }
 
 /// Whether the services of a group share data, and what that allows.
@@ -199,6 +227,21 @@ impl Fleet {
     }
 }
 
+impl Site {
+    /// The published addresses that are checked.
+    pub(crate) fn doors(&self) -> impl Iterator<Item = IpAddr> {
+        self.front_door.iter().copied().filter(|_| self.front_door_check.is_some())
+    }
+}
+
+impl Witnesses {
+    /// How many of them decide.
+    #[must_use]
+    pub fn majority(&self) -> usize {
+        self.addresses.len() / 2 + 1
+    }
+}
+
 impl Service {
     /// The origins of the service at a site, possibly none.
     #[must_use]
@@ -208,6 +251,11 @@ impl Service {
 }
 
 impl Group {
+    #[must_use]
+    pub fn gate(&self, name: &str) -> Option<&Gate> {
+        self.gates.iter().find(|gate| &*gate.name == name)
+    }
+
     #[must_use]
     pub fn is_stateless(&self) -> bool {
         matches!(self.data, Data::Stateless { .. })

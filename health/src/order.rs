@@ -12,10 +12,12 @@ use serde::{Deserialize, Serialize};
 use crate::decide::{self, Outlook};
 use crate::durable::{Durable, Freeze, FreezeCause, SwitchKind};
 use crate::event::{Event, EventKind};
+use crate::facts::Isolation;
 use crate::fit::Obstacle;
 use crate::fleet::Fleet;
 use crate::id::{GroupId, Name, SiteId};
-use crate::state::{Isolation, State};
+use crate::safety;
+use crate::state::State;
 use crate::switch;
 use crate::time::Now;
 
@@ -63,15 +65,15 @@ impl Verb {
 }
 
 /// A rule that can be overridden by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum Rule {
     /// The target is not fit, or not known to be.
     Unfit,
     /// A readiness gate of the target fails or is unknown.
     Gate,
-    /// A safety rule forbids the target.
-    Forbidden,
+    /// The safety rule of this name.
+    Safety(Name),
     /// The target's data may have forked.
     Diverged,
     /// The group shares data and nothing fences the old site.
@@ -81,15 +83,16 @@ pub enum Rule {
 }
 
 impl Rule {
-    pub const ALL: [Self; 6] =
-        [Self::Unfit, Self::Gate, Self::Forbidden, Self::Diverged, Self::NoFence, Self::Isolated];
+    /// The rules that hold without being configured.
+    pub const BUILT_IN: [Self; 5] = [Self::Unfit, Self::Gate, Self::Diverged, Self::NoFence, Self::Isolated];
 
+    /// The name that an order has to say.
     #[must_use]
-    pub fn label(self) -> &'static str {
+    pub fn label(&self) -> &str {
         match self {
             Self::Unfit => "unfit",
             Self::Gate => "gate",
-            Self::Forbidden => "forbidden",
+            Self::Safety(name) => name,
             Self::Diverged => "diverged",
             Self::NoFence => "no-fence",
             Self::Isolated => "isolated",
@@ -103,20 +106,44 @@ impl fmt::Display for Rule {
     }
 }
 
-/// No rule has this name.
+/// No rule can have this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "there is no rule `{0}` to override; the rules are unfit, gate, forbidden, diverged, no-fence, isolated"
+    "`{0}` is no name of a rule; the rules are unfit, gate, diverged, no-fence, isolated, and the safety rules of the \
+     configuration"
 )]
 pub struct UnknownRule(String);
 
 impl FromStr for Rule {
     type Err = UnknownRule;
 
+    /// Any name that is not built in is that of a safety rule; whether there is one, the fleet knows.
     fn from_str(text: &str) -> Result<Self, UnknownRule> {
-        Self::ALL.into_iter().find(|rule| rule.label() == text).ok_or_else(|| UnknownRule(text.to_owned()))
+        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        let is_name = !text.is_empty() && text.len() <= RULE_NAME_MAX && text.chars().all(allowed);
+        let built_in = Self::BUILT_IN.into_iter().find(|rule| rule.label() == text);
+        built_in
+            .or_else(|| is_name.then(|| Self::Safety(text.into())))
+            .ok_or_else(|| UnknownRule(text.to_owned()))
     }
 }
+
+impl From<Rule> for String {
+    fn from(rule: Rule) -> Self {
+        rule.label().to_owned()
+    }
+}
+
+impl TryFrom<String> for Rule {
+    type Error = UnknownRule;
+
+    fn try_from(text: String) -> Result<Self, UnknownRule> {
+        text.parse()
+    }
+}
+
+/// The longest name of a safety rule, in bytes.
+pub const RULE_NAME_MAX: usize = 64;
 
 /// An order that was carried out, or found already done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,6 +188,9 @@ pub(crate) enum Verdict {
 /// Judges an order; changes nothing.
 pub(crate) fn judge(fleet: &Fleet, state: &State, order: &Order, now: Now) -> Verdict {
     let own = state.group(order.group);
+    if let Some(refusal) = no_such_rule(fleet, &order.overrides) {
+        return Verdict::Refused(refusal);
+    }
     if own.pending.is_some() {
         let message = "another change of this group is being written";
         return Verdict::Refused(Refusal::new("busy", message, "repeat the order".to_owned()));
@@ -188,6 +218,19 @@ pub(crate) fn judge(fleet: &Fleet, state: &State, order: &Order, now: Now) -> Ve
             next.automatic.clear();
         }),
     }
+}
+
+/// A misspelt rule is not overridden silently: the order would be refused anyway, or worse, go through without it.
+pub(crate) fn no_such_rule(fleet: &Fleet, overrides: &BTreeSet<Rule>) -> Option<Refusal> {
+    let known = |rule: &Rule| match rule {
+        Rule::Safety(name) => fleet.rules.iter().any(|rule| rule.name == *name),
+        _ => true,
+    };
+    let unknown = overrides.iter().find(|rule| !known(rule))?;
+    let built_in = Rule::BUILT_IN.iter().map(|rule| rule.label().to_owned());
+    let all: Vec<_> = built_in.chain(fleet.rules.iter().map(|rule| rule.name.to_string())).collect();
+    let message = format!("there is no rule `{unknown}` to override");
+    Some(Refusal::new("no-such-rule", message, format!("the rules are {}", all.join(", "))))
 }
 
 /// A change of the durable part that moves nothing.
@@ -271,14 +314,14 @@ fn switch_to(fleet: &Fleet, state: &State, order: &Order, to: SiteId, kind: Swit
     let kind = if own.active.is_none() { SwitchKind::Start } else { kind };
     let (mut next, mut event) =
         switch::switched(fleet, state, order.group, to, kind, &order.actor, &order.reason, now);
-    let overridden: BTreeSet<_> = against.iter().map(|(rule, _)| *rule).collect();
+    let overridden: BTreeSet<_> = against.iter().map(|(rule, _)| rule.clone()).collect();
     if overridden.contains(&Rule::Unfit) {
         // Else the next failover would undo at once what a person insisted on.
         let reason = format!("moved to `{}` although it is unfit: {}", site.name, order.reason).into();
         let (cause, actor) = (FreezeCause::Operator, order.actor.clone());
         next.freeze.get_or_insert(Freeze { cause, since: now.wall, actor, reason });
     }
-    event.overrides = overridden.into_iter().map(|rule| rule.label().into()).collect();
+    event.overrides = overridden.iter().map(|rule| rule.label().into()).collect();
     Verdict::Change(Box::new((next, event)))
 }
 
@@ -295,6 +338,14 @@ pub(crate) fn rules_against(fleet: &Fleet, state: &State, group: GroupId, to: Si
         let message = "the group shares data and nothing can fence the old site, so both could be written to";
         against.push((Rule::NoFence, message.to_owned()));
     }
+    // Away from a lost site no move is planned.
+    if own.active.is_some() && own.unfit_since.is_none() {
+        let holding = safety::holding(fleet, state, group).into_iter();
+        against.extend(holding.map(|by| {
+            let message = format!("safety rule `{}` holds planned moves back ({})", by.rule, by.why);
+            (Rule::Safety(by.rule), message)
+        }));
+    }
     if !matches!(state.facts.isolation, None | Some(Isolation::Connected)) {
         against.push((Rule::Isolated, "the witnesses do not confirm that this edge is connected".to_owned()));
     }
@@ -307,9 +358,10 @@ fn rule_of(obstacle: &Obstacle) -> Rule {
         | Obstacle::OriginsUnknown { .. }
         | Obstacle::NamesUnresolved { .. }
         | Obstacle::CapabilityMissing(_)
-        | Obstacle::FrontDoorLost => Rule::Unfit,
-        Obstacle::GateFailed(_) | Obstacle::GateUnknown(_) => Rule::Gate,
-        Obstacle::Forbidden(_) => Rule::Forbidden,
+        | Obstacle::FrontDoorLost
+        | Obstacle::FrontDoorUnknown => Rule::Unfit,
+        Obstacle::GateFailed { .. } | Obstacle::GateUnknown { .. } => Rule::Gate,
+        Obstacle::Forbidden(by) => Rule::Safety(by.rule.clone()),
         Obstacle::Diverged => Rule::Diverged,
     }
 }
@@ -318,7 +370,7 @@ fn rule_of(obstacle: &Obstacle) -> Rule {
 fn overridable(group: &str, site: &str, order: &Order, missing: &[&(Rule, String)]) -> Refusal {
     let messages: Vec<_> = missing.iter().map(|(_, message)| message.as_str()).collect();
     let mut overrides = order.overrides.clone();
-    overrides.extend(missing.iter().map(|(rule, _)| *rule));
+    overrides.extend(missing.iter().map(|(rule, _)| rule.clone()));
     let command = match order.verb {
         Verb::Failback => format!("failback {group}"),
         Verb::Confirm => format!("confirm {group}"),

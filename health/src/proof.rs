@@ -6,12 +6,13 @@
 
 use std::time::Duration;
 
+use crate::facts::Isolation;
 use crate::fit::Obstacle;
 use crate::fleet::{Fleet, Group, Mode, Service};
 use crate::force::ForceKind;
 use crate::hysteresis::Health;
 use crate::id::{GroupId, SiteId};
-use crate::state::{Isolation, OriginState, State};
+use crate::state::{OriginState, State};
 use crate::time::Mono;
 
 /// Whether a complete round of probes that started at `lost` or later found `site` fit: every origin that counts
@@ -46,9 +47,13 @@ pub(crate) fn still_lost(fleet: &Fleet, state: &State, id: GroupId, active: Site
     let after = fit_since.max(Some(state.connected));
     // A person is not to be paged anew for every single pass of a dying site.
     let by_itself = group.mode == Mode::Automatic;
-    use Obstacle::{NamesUnresolved, OriginsDown, OriginsUnknown};
-    let not_by_probes =
-        |it: &Obstacle| !matches!(it, OriginsDown { .. } | OriginsUnknown { .. } | NamesUnresolved { .. });
+    use Obstacle::{FrontDoorUnknown, NamesUnresolved, OriginsDown, OriginsUnknown};
+    let not_by_probes = |it: &Obstacle| match it {
+        OriginsDown { .. } | OriginsUnknown { .. } | NamesUnresolved { .. } | FrontDoorUnknown => false,
+        // Its published address is seen through this edge's own network, too.
+        Obstacle::FrontDoorLost => state.facts.door_failed_since(active, after),
+        _ => true,
+    };
     own.fitness_at(group, active).obstacles().iter().any(not_by_probes)
         || critical(fleet, group).any(|service| {
             let origins = service.origins_at(active).iter().map(|id| state.origin(*id));

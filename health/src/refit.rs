@@ -6,7 +6,7 @@
 
 use crate::fleet::Fleet;
 use crate::id::{GroupId, Name, OriginId, SiteId};
-use crate::state::{Facts, GroupState, LostSite, OriginState, Retired, State};
+use crate::state::{GroupState, LostSite, OriginState, Retired, State};
 use crate::step::watch::Spell;
 use crate::step::{Effect, repace};
 use crate::time::Now;
@@ -53,7 +53,7 @@ impl State {
             pending.map(|(group, _)| Misfit::Pending { group: group.name.clone() }).collect();
         let groups: Vec<_> = new
             .group_ids()
-            .filter_map(|id| self.group_for(old, new, id).map_err(|misfit| misfits.push(misfit)).ok())
+            .filter_map(|id| self.group_for(old, new, id, now).map_err(|misfit| misfits.push(misfit)).ok())
             .collect();
         misfits.extend(self.moved(old, new));
         misfits.extend(self.forces_pending.is_some().then_some(Misfit::PendingForces));
@@ -65,7 +65,7 @@ impl State {
         let mut state = Self {
             origins,
             groups,
-            facts: self.facts.for_fleet(old, new),
+            facts: self.facts.refit(old, new, now),
             forces: Vec::new(),
             force_origins: Vec::new(),
             forces_pending: None,
@@ -91,12 +91,12 @@ impl State {
         Ok((state, effects))
     }
 
-    fn group_for(&self, old: &Fleet, new: &Fleet, id: GroupId) -> Result<GroupState, Misfit> {
+    fn group_for(&self, old: &Fleet, new: &Fleet, id: GroupId, now: Now) -> Result<GroupState, Misfit> {
         let group = new.group(id);
         let Some(was) = old.group_named(&group.name) else {
             let retired = self.retired.get(&group.name);
             let stored = retired.map(|retired| &retired.durable);
-            let mut own = GroupState::new(new, group, stored).map_err(Misfit::Stored)?;
+            let mut own = GroupState::new(new, group, stored, now.mono).map_err(Misfit::Stored)?;
             own.epoch_max = own.epoch_max.max(retired.map_or(0, |retired| retired.epoch_max));
             return Ok(own);
         };
@@ -180,24 +180,5 @@ impl State {
         retired.extend(leaving);
         retired.retain(|name, _| new.group_named(name).is_none());
         retired
-    }
-}
-
-impl Facts {
-    /// The same facts, as far as `new` has what they are about.
-    fn for_fleet(&self, old: &Fleet, new: &Fleet) -> Self {
-        let site = |id: SiteId| new.site_named(&old.site(id).name);
-        let pair =
-            |(group, at): (GroupId, SiteId)| Some((new.group_named(&old.group(group).name)?, site(at)?));
-        Self {
-            isolation: self.isolation,
-            gates: self.gates.iter().filter_map(|(at, gates)| Some((pair(*at)?, gates.clone()))).collect(),
-            front_door_lost: self.front_door_lost.iter().filter_map(|id| site(*id)).collect(),
-            forbidden: self
-                .forbidden
-                .iter()
-                .filter_map(|(at, rules)| Some((pair(*at)?, rules.clone())))
-                .collect(),
-        }
     }
 }

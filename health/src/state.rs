@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::durable::Durable;
 use crate::event::EventKind;
+use crate::facts::Facts;
 use crate::fit::{self, Fitness};
 use crate::fleet::{Fleet, Group};
 use crate::force::{self, Force, ForceKind, Selector};
@@ -97,6 +98,8 @@ pub struct GroupState {
     pub active: Option<SiteId>,
     /// A change on its way to the store; nothing else may change the durable part meanwhile.
     pub(crate) pending: Option<Pending>,
+    /// Since when it has been where it is, as far as this process knows.
+    pub(crate) moved: Mono,
     /// Since when the active site has been unfit without a break.
     pub unfit_since: Option<Mono>,
     /// Since when each site has been fit without a break; parallel to the group's sites.
@@ -127,36 +130,6 @@ pub(crate) struct Pending {
     pub(crate) order: Option<u64>,
 }
 
-/// What is known of the world beside the origins. Absent facts bar nothing.
-#[derive(Clone, Debug, Default)]
-pub struct Facts {
-    /// Whether this edge is cut off, where witnesses are configured.
-    pub isolation: Option<Isolation>,
-    /// Verdicts of readiness gates.
-    pub gates: BTreeMap<(GroupId, SiteId), BTreeMap<Name, Verdict>>,
-    /// Sites whose published address does not work.
-    pub front_door_lost: BTreeSet<SiteId>,
-    /// Safety rules that forbid a site to a group at present, by name.
-    pub forbidden: BTreeMap<(GroupId, SiteId), BTreeSet<Name>>,
-}
-
-/// What the witnesses say of this edge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Isolation {
-    Connected,
-    Isolated,
-    /// Too few witnesses answered to tell.
-    Unknown,
-}
-
-/// What a gate says; a stale verdict is [`Unknown`](Self::Unknown).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    Pass,
-    Fail,
-    Unknown,
-}
-
 /// A stored record that this fleet cannot honour.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -178,12 +151,12 @@ impl State {
         let groups = fleet
             .groups
             .iter()
-            .map(|group| GroupState::new(fleet, group, stored.get(&group.name)))
+            .map(|group| GroupState::new(fleet, group, stored.get(&group.name), now.mono))
             .collect::<Result<_, _>>()?;
         let mut state = Self {
             origins: vec![OriginState { since: now.wall, ..OriginState::default() }; fleet.origins.len()],
             groups,
-            facts: Facts::default(),
+            facts: Facts::new(fleet, now),
             forces: Vec::new(),
             force_origins: Vec::new(),
             forces_pending: None,
@@ -321,7 +294,12 @@ impl OriginState {
 }
 
 impl GroupState {
-    pub(crate) fn new(fleet: &Fleet, group: &Group, stored: Option<&Durable>) -> Result<Self, LostSite> {
+    pub(crate) fn new(
+        fleet: &Fleet,
+        group: &Group,
+        stored: Option<&Durable>,
+        now: Mono,
+    ) -> Result<Self, LostSite> {
         let durable = stored.cloned().unwrap_or_default();
         let active = match &durable.decision {
             None => None,
@@ -339,6 +317,7 @@ impl GroupState {
             told_diverged: durable.diverged.clone(),
             durable,
             active,
+            moved: now,
             pending: None,
             unfit_since: None,
             fit_since: vec![None; group.sites.len()],

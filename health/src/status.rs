@@ -1,12 +1,16 @@
 //! What is known, in names, for people and machines: the shape behind `status` and the status API.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::durable::{Durable, SwitchKind};
-use crate::fit;
+use crate::fit::{self, Obstacle};
 use crate::fleet::Fleet;
 use crate::force::{self, ForceKind, ForceStatus};
+use crate::gate::{Purpose, Verdict};
 use crate::id::{GroupId, Name, OriginId, SiteId};
+use crate::safety;
 use crate::state::State;
 use crate::time::Wall;
 
@@ -19,6 +23,40 @@ pub struct Status {
     /// What people say of origins, whatever the checks see.
     #[serde(default)]
     pub forces: Vec<ForceStatus>,
+    /// `connected`, `isolated` or `unknown`; absent where no witnesses are configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Name>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub witnesses: Vec<WitnessStatus>,
+    /// Sites whose published addresses are checked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub front_doors: Vec<FrontDoorStatus>,
+}
+
+/// One witness.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WitnessStatus {
+    pub address: Name,
+    /// Absent: not known.
+    pub reachable: Option<bool>,
+}
+
+/// The published addresses of one site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrontDoorStatus {
+    pub site: Name,
+    /// `reachable` if one of the addresses is, `lost` or `unknown`.
+    pub state: Name,
+    pub addresses: Vec<DoorStatus>,
+}
+
+/// One published address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoorStatus {
+    pub address: IpAddr,
+    /// `up`, `down` or `unknown`.
+    pub health: Name,
+    pub failure: Option<Name>,
 }
 
 /// One group.
@@ -39,6 +77,9 @@ pub struct GroupStatus {
     pub stateless: bool,
     /// Freeze, return latch, diverged marks.
     pub durable: Durable,
+    /// Safety rules that would not let it go where it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules_broken: Vec<Name>,
     pub sites: Vec<SiteStatus>,
 }
 
@@ -100,6 +141,23 @@ pub struct SiteStatus {
     pub fitness: Name,
     pub why: Vec<String>,
     pub origins: Vec<OriginStatus>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<GateStatus>,
+    /// Safety rules that forbid the site to the group now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forbidden: Vec<Name>,
+}
+
+/// One gate at one site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateStatus {
+    pub name: Name,
+    pub purpose: Purpose,
+    pub verdict: Verdict,
+    /// What was read, or why nothing is known; may be empty.
+    pub why: Name,
+    /// Since the latest measurement began.
+    pub age_ms: Option<u64>,
 }
 
 /// One origin.
@@ -162,7 +220,48 @@ pub fn status(fleet: &Fleet, state: &State, work: impl Fn(OriginId) -> Work) -> 
         round_complete: state.round_complete,
         groups: fleet.group_ids().map(|id| group_status(fleet, state, id, &work)).collect(),
         forces: force::forces(fleet, state, &work),
+        isolation: state.facts.isolation.map(|isolation| isolation.label().into()),
+        witnesses: witnesses(fleet, state),
+        front_doors: front_doors(fleet, state),
     }
+}
+
+fn witnesses(fleet: &Fleet, state: &State) -> Vec<WitnessStatus> {
+    let known = fleet.witnesses.addresses.iter().zip(state.facts.witnesses());
+    known.map(|(address, it)| WitnessStatus { address: address.clone(), reachable: it.reachable }).collect()
+}
+
+fn front_doors(fleet: &Fleet, state: &State) -> Vec<FrontDoorStatus> {
+    let sites = fleet.sites.iter().enumerate().filter_map(|(position, site)| {
+        let id = SiteId(position as u16);
+        let addresses = state.facts.doors(id).iter().map(|door| DoorStatus {
+            address: door.address,
+            health: door.health().label().into(),
+            failure: door.failure.clone(),
+        });
+        let front_door = state.facts.front_door(id)?;
+        Some(FrontDoorStatus {
+            site: site.name.clone(),
+            state: front_door.label().into(),
+            addresses: addresses.collect(),
+        })
+    });
+    sites.collect()
+}
+
+fn gates(fleet: &Fleet, state: &State, id: GroupId, site: SiteId) -> Vec<GateStatus> {
+    let gates = fleet.group(id).gates.iter().filter_map(|gate| {
+        let known = state.facts.gate(id, site, &gate.name)?;
+        let age = known.latest().map(|sample| state.last.mono.since(sample.measured));
+        Some(GateStatus {
+            name: gate.name.clone(),
+            purpose: gate.purpose,
+            verdict: known.verdict,
+            why: known.why(gate),
+            age_ms: age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+        })
+    });
+    gates.collect()
 }
 
 fn group_status(fleet: &Fleet, state: &State, id: GroupId, work: &impl Fn(OriginId) -> Work) -> GroupStatus {
@@ -184,6 +283,7 @@ fn group_status(fleet: &Fleet, state: &State, id: GroupId, work: &impl Fn(Origin
         proposal: own.proposal.map(site_name),
         stateless: group.is_stateless(),
         durable: own.durable.clone(),
+        rules_broken: safety::broken(fleet, state, id).into_iter().map(|by| by.rule).collect(),
         sites: group.sites.iter().map(|site| site_status(fleet, state, id, *site, work)).collect(),
     }
 }
@@ -230,6 +330,10 @@ fn site_status(
             }
         })
     });
+    let forbidden = fitness.obstacles().iter().filter_map(|obstacle| match obstacle {
+        Obstacle::Forbidden(by) => Some(by.rule.clone()),
+        _ => None,
+    });
     SiteStatus {
         name: fleet.site(site).name.clone(),
         label: fleet.site(site).label.clone(),
@@ -237,5 +341,7 @@ fn site_status(
         fitness: fitness.label().into(),
         why: fitness.obstacles().iter().map(ToString::to_string).collect(),
         origins: origins.collect(),
+        gates: gates(fleet, state, id, site),
+        forbidden: forbidden.collect(),
     }
 }

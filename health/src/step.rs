@@ -6,9 +6,12 @@
 //! stops switching and nothing else, and a crash between any two effects loses no acknowledged decision.
 
 mod change;
+mod facts;
 mod force;
+mod resync;
 pub(crate) mod watch;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use change::{adopt, frozen, give_up, move_reason, obey, persist};
@@ -19,10 +22,11 @@ use crate::event::{Event, EventKind};
 use crate::fit::Fitness;
 use crate::fleet::Fleet;
 use crate::force::{Force, ForceOrder, Forced};
+use crate::gate::Reading;
 use crate::hysteresis::Health;
 use crate::id::{GroupId, Name, OriginId, SiteId};
 use crate::order::{Done, Order, Refusal};
-use crate::state::{Isolation, State, Verdict};
+use crate::state::State;
 use crate::switch::{SELF, switched};
 use crate::time::{Mono, Now};
 use watch::Spell;
@@ -67,13 +71,15 @@ pub enum Input {
     },
 }
 
-/// News about the world beside the origins.
+/// News about the world beside the origins. `measured` is when the measurement began.
 #[derive(Clone, Debug)]
 pub enum Fact {
-    Isolation(Option<Isolation>),
-    Gate { group: GroupId, site: SiteId, gate: Name, verdict: Verdict },
-    FrontDoor { site: SiteId, reachable: bool },
-    Forbidden { group: GroupId, site: SiteId, rule: Name, holds: bool },
+    /// Whether a witness was reached.
+    Witness { address: Name, measured: Mono, reachable: bool },
+    /// What a gate read at a site, and in words what else there is to say.
+    Gate { group: GroupId, site: SiteId, gate: Name, measured: Mono, reading: Reading, detail: Option<Name> },
+    /// The check of a published address of a site: nothing, or why it failed.
+    FrontDoor { site: SiteId, address: IpAddr, measured: Mono, failure: Option<Name> },
 }
 
 /// Something the core wants done.
@@ -123,6 +129,7 @@ pub enum Pace {
 pub fn step(fleet: &Fleet, state: &mut State, input: Input, now: Now) -> Vec<Effect> {
     let mut effects = Vec::new();
     notice_stall(fleet, state, now, &mut effects);
+    facts::grow_old(fleet, state, now, &mut effects);
     match input {
         Input::Tick => {
             force::watch(state, now, &mut effects);
@@ -140,7 +147,7 @@ pub fn step(fleet: &Fleet, state: &mut State, input: Input, now: Now) -> Vec<Eff
         Input::NotStored { group, ticket, detail } => {
             give_up(fleet, state, group, ticket, &detail, now, &mut effects);
         }
-        Input::Fact(fact) => learn(fleet, state, fact, now, &mut effects),
+        Input::Fact(fact) => facts::learn(fleet, state, fact, now, &mut effects),
         Input::Force(order) => force::obey(fleet, state, &order, now, &mut effects),
         Input::ForcesStored { ticket } => force::adopt(fleet, state, ticket, now, &mut effects),
         Input::ForcesNotStored { ticket, detail } => {
@@ -155,6 +162,7 @@ fn notice_stall(fleet: &Fleet, state: &mut State, now: Now, effects: &mut Vec<Ef
     let silence = now.mono.since(state.last.mono);
     // A suspended machine may stop the monotonic clock, but not the wall clock.
     let slept = now.wall.since(state.last.wall).max(silence);
+    let unaccounted = slept.saturating_sub(silence);
     state.last = now;
     if slept <= state.stall_max {
         return;
@@ -164,14 +172,22 @@ fn notice_stall(fleet: &Fleet, state: &mut State, now: Now, effects: &mut Vec<Ef
     for origin in &mut state.origins {
         origin.hysteresis.start_over();
     }
+    for door in state.facts.doors.iter_mut().flatten() {
+        door.hysteresis.start_over();
+    }
     for id in fleet.group_ids() {
         let group = state.group_mut(id);
         group.unfit_since = None;
         group.proposal = None;
         group.fit_since.fill(None);
         group.standby_spells.iter_mut().for_each(Spell::start_over);
+        facts::settle_all(fleet, state, id, now, effects);
         state.weigh(fleet, id, now);
         repace(fleet, state, id, effects);
+    }
+    // Facts are dated by the monotonic clock, which tells their age unless it stood still.
+    if unaccounted > state.stall_max {
+        facts::forget(fleet, state, now, effects);
     }
     // Proposals are withdrawn, and what was known is doubted.
     effects.push(Effect::Publish);
@@ -245,15 +261,19 @@ fn consider(fleet: &Fleet, state: &mut State, id: GroupId, now: Now, effects: &m
     }
     watch_static(fleet, state, id, now, effects);
     match outlook {
-        Outlook::Settled | Outlook::Barred(_) | Outlook::Propose { .. } => {}
+        Outlook::Settled | Outlook::Barred(_) | Outlook::Propose { .. } => {
+            if let Some(change) = resync::cleared(fleet, state, id, now) {
+                persist(fleet, state, id, change, None, now, effects);
+            }
+        }
         Outlook::Move { to, kind } => {
             let reason = move_reason(fleet, state, id, to, kind).into();
             let change = switched(fleet, state, id, to, kind, &SELF.into(), &reason, now);
-            persist(state, id, change, None, effects);
+            persist(fleet, state, id, change, None, now, effects);
         }
         Outlook::Freeze { cause, to } => {
             let change = frozen(fleet, state, id, cause, to, now);
-            persist(state, id, change, None, effects);
+            persist(fleet, state, id, change, None, now, effects);
         }
     }
 }
@@ -269,6 +289,7 @@ fn watch_active(fleet: &Fleet, state: &mut State, id: GroupId, now: Now, effects
             let reason = format!("active site `{name}` is unfit: {}", why.join("; "));
             effects.push(Effect::Record(note(Some(&group.name), EventKind::Unfit, reason, now)));
             state.group_mut(id).unfit_since = Some(now.mono);
+            facts::lose(fleet, state, id, now.mono);
             // A target has to be seen after the loss, so look at once.
             for service in &group.services {
                 let others = fleet.service(*service).origins.iter().filter(|(site, _)| **site != active);
@@ -282,6 +303,7 @@ fn watch_active(fleet: &Fleet, state: &mut State, id: GroupId, now: Now, effects
             effects.push(Effect::Record(note(Some(&group.name), EventKind::Recovered, reason, now)));
             state.group_mut(id).unfit_since = None;
             repace(fleet, state, id, effects);
+            facts::judge(fleet, state, id, now, effects);
         }
         _ => {}
     }
@@ -298,37 +320,6 @@ fn watch_static(fleet: &Fleet, state: &mut State, id: GroupId, now: Now, effects
     if fail_static {
         let reason = "no site is fit: traffic stays, and every origin of the active site is tried".to_owned();
         effects.push(Effect::Record(note(Some(&fleet.group(id).name), EventKind::FailStatic, reason, now)));
-    }
-    effects.push(Effect::Publish);
-}
-
-fn learn(fleet: &Fleet, state: &mut State, fact: Fact, now: Now, effects: &mut Vec<Effect>) {
-    let facts = &mut state.facts;
-    let news = match fact {
-        Fact::Isolation(isolation) => {
-            let cut_off = |isolation| !matches!(isolation, None | Some(Isolation::Connected));
-            if cut_off(facts.isolation) && !cut_off(isolation) {
-                state.connected = now.mono;
-            }
-            std::mem::replace(&mut facts.isolation, isolation) != isolation
-        }
-        Fact::Gate { group, site, gate, verdict } => {
-            facts.gates.entry((group, site)).or_default().insert(gate, verdict) != Some(verdict)
-        }
-        Fact::FrontDoor { site, reachable: true } => facts.front_door_lost.remove(&site),
-        Fact::FrontDoor { site, reachable: false } => facts.front_door_lost.insert(site),
-        Fact::Forbidden { group, site, rule, holds } => {
-            let rules = facts.forbidden.entry((group, site)).or_default();
-            if holds { rules.insert(rule) } else { rules.remove(&rule) }
-        }
-    };
-    // Facts are told again and again; only news is worth a generation.
-    if !news {
-        return;
-    }
-    for group in fleet.group_ids() {
-        state.weigh(fleet, group, now);
-        consider(fleet, state, group, now, effects);
     }
     effects.push(Effect::Publish);
 }

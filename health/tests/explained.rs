@@ -5,16 +5,22 @@ mod world;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use jiff::tz::TimeZone;
 use tidegate_health::decide::{Bar, Hindrance, Outlook, outlook};
 use tidegate_health::durable::FreezeCause;
 use tidegate_health::explain::Explanation;
+use tidegate_health::facts::Isolation;
 use tidegate_health::fit::Obstacle;
 use tidegate_health::fleet::{Data, Failback, FirstStart, Fleet, Mode};
-use tidegate_health::id::ServiceId;
+use tidegate_health::gate::{Limit, Purpose, Reading, Value, Verdict};
+use tidegate_health::id::{GroupId, ServiceId};
 use tidegate_health::order::{Order, Verb};
-use tidegate_health::state::{Isolation, Verdict};
-use tidegate_health::step::{Effect, Fact, Input, step};
-use world::{DR, GROUP, MAIN, Store, THIRD, World, ms, one, secs, stateful};
+use tidegate_health::safety::{Demand, Hours, Span};
+use tidegate_health::step::{Effect, Input, step};
+use world::{
+    DR, GROUP, MAIN, Shape, Store, THIRD, World, doored, fleet, gated, ms, one, ruled, secs, stateful,
+    with_gate, witnessed,
+};
 
 /// A label for every variant: a new one does not compile until it has a line here, and then fails the test below
 /// until it has a scenario.
@@ -42,15 +48,17 @@ labels!(of_bar, BARS, Bar, {
     Bar::MovedOnPurpose { .. } => "moved-on-purpose",
     Bar::FailbackAfter { .. } => "failback-after",
     Bar::MinimumStay { .. } => "minimum-stay",
+    Bar::Held(_) => "sites-fit",
     Bar::Candidate { hindrance: Hindrance::Latched, .. } => "latched",
     Bar::Candidate { hindrance: Hindrance::NotProven, .. } => "not-proven",
     Bar::Candidate { hindrance: Hindrance::Obstacle(Obstacle::OriginsDown { .. }), .. } => "origins-down",
     Bar::Candidate { hindrance: Hindrance::Obstacle(Obstacle::OriginsUnknown { .. }), .. } => "origins-unknown",
     Bar::Candidate { hindrance: Hindrance::Obstacle(Obstacle::NamesUnresolved { .. }), .. } => "names-unresolved",
     Bar::Candidate { hindrance: Hindrance::Obstacle(Obstacle::CapabilityMissing(_)), .. } => "capability-missing",
-    Bar::Candidate { hindrance: Hindrance::Obstacle(Obstacle::GateFailed(_)), .. } => "gate-failed",
-    Bar::Candidate { hindrance: Hindrance::Obstacle(Obstacle::GateUnknown(_)), .. } => "gate-unknown",
+    Bar::Candidate { hindrance: Hindrance::Obstacle(Obstacle::GateFailed { .. }), .. } => "gate-failed",
+    Bar::Candidate { hindrance: Hindrance::Obstacle(Obstacle::GateUnknown { .. }), .. } => "gate-unknown",
     Bar::Candidate { hindrance: Hindrance::Obstacle(Obstacle::FrontDoorLost), .. } => "front-door-lost",
+    Bar::Candidate { hindrance: Hindrance::Obstacle(Obstacle::FrontDoorUnknown), .. } => "front-door-unknown",
     Bar::Candidate { hindrance: Hindrance::Obstacle(Obstacle::Forbidden(_)), .. } => "forbidden",
     Bar::Candidate { hindrance: Hindrance::Obstacle(Obstacle::Diverged), .. } => "diverged",
 });
@@ -91,11 +99,17 @@ const SCENARIOS: &[Scenario] = &[
     ("origins-unknown", origins_unknown),
     ("names-unresolved", names_unresolved),
     ("capability-missing", capability_missing),
-    ("gate-failed", || told(gate(Verdict::Fail))),
-    ("gate-unknown", || told(gate(Verdict::Unknown))),
-    ("front-door-lost", || told(Fact::FrontDoor { site: DR, reachable: false })),
-    ("forbidden", || told(Fact::Forbidden { group: GROUP, site: DR, rule: "upgrade".into(), holds: true })),
-    ("diverged", diverged),
+    ("gate-failed", || gate(Verdict::Fail)),
+    ("gate-failed", slow_replica),
+    ("gate-unknown", || gate(Verdict::Unknown)),
+    ("gate-unknown", silent_gate),
+    ("front-door-lost", front_door_lost),
+    ("front-door-unknown", || lost(World::settled(doored(with_sites(2))), secs(60))),
+    ("forbidden", by_the_hour),
+    ("forbidden", kept_apart),
+    ("sites-fit", too_few_fit),
+    ("diverged", || diverged(with_sites(2))),
+    ("diverged", || diverged(with_gate(with_sites(2), "timeline", Purpose::Resynced))),
     ("confirmation", || lost(World::settled(confirming(one())), secs(60))),
     ("confirmation", || lost(World::settled(confirming(stateful())), secs(60))),
 ];
@@ -173,10 +187,10 @@ fn a_command_that_is_suggested_is_never_refused() {
 
 #[test]
 fn what_would_stop_a_later_move_is_a_note_while_all_is_well() {
-    let mut world = World::settled(confirming(one()));
+    let mut world = World::settled(witnessed(confirming(one())));
     assert_eq!(world.explain().outlook, "settled".into());
     world.order(Verb::Freeze).expect("not frozen");
-    world.fact(Fact::Isolation(Some(Isolation::Isolated)));
+    world.isolate(Isolation::Isolated);
     let explanation = world.explain();
     assert!(explanation.stops.is_empty());
     for wanted in ["frozen (operator) by naomi", "this edge is cut off", "mode is confirm"] {
@@ -269,25 +283,70 @@ fn nothing_at_dr() -> Fleet {
     fleet
 }
 
-fn gate(verdict: Verdict) -> Fact {
-    Fact::Gate { group: GROUP, site: DR, gate: "replica".into(), verdict }
-}
-
 fn lost(mut world: World, span: std::time::Duration) -> World {
     world.set(MAIN, false);
     world.run(span);
     world
 }
 
-fn told(fact: Fact) -> World {
-    let mut world = World::settled(with_sites(2));
-    world.fact(fact);
+fn gate(verdict: Verdict) -> World {
+    let mut world = World::settled(gated(with_sites(2)));
+    world.replica(verdict);
     lost(world, secs(60))
 }
 
+fn slow_replica() -> World {
+    let mut fleet = gated(with_sites(2));
+    fleet.groups[0].gates[0].limit = Some(Limit::MaxLag(secs(5)));
+    let mut world = World::settled(fleet);
+    world.gate_of(GROUP, DR, "replica", Reading::Value(Value::Number(12.5)));
+    lost(world, secs(60))
+}
+
+fn silent_gate() -> World {
+    let mut world = World::settled(gated(with_sites(2)));
+    world.replica(Verdict::Pass);
+    world.silence(DR, "replica");
+    world.run(secs(55));
+    lost(world, secs(60))
+}
+
+fn front_door_lost() -> World {
+    let mut world = World::settled(doored(with_sites(2)));
+    world.all_good();
+    world.front_door(DR, false);
+    world.run(secs(5));
+    lost(world, secs(60))
+}
+
+/// Tuesday, 22:13 UTC.
+fn by_the_hour() -> World {
+    let span = Span { days: [true; 7], from: 22 * 60, to: 6 * 60 };
+    let hours = Hours { zone: TimeZone::UTC, text: "22:00-06:00 (UTC)".into(), spans: vec![span] };
+    let demand = Demand::Closed { groups: [GROUP].into(), sites: [DR].into(), hours: Some(hours) };
+    lost(World::settled(ruled(with_sites(2), "night-batch", demand)), secs(60))
+}
+
+fn kept_apart() -> World {
+    let mut fleet = fleet(Shape { groups: 2, sites: 2, services: 1, origins: 1 });
+    fleet.groups[1].sites.reverse();
+    let groups = [GROUP, GroupId(1)].into();
+    lost(World::settled(ruled(fleet, "apart", Demand::Apart { groups })), secs(60))
+}
+
+fn too_few_fit() -> World {
+    let demand = Demand::SitesFit { groups: [GROUP].into(), at_least: 3 };
+    let mut world = lost(World::settled(ruled(automatic(secs(60)), "spare", demand)), secs(20));
+    world.set(MAIN, true);
+    world.set(THIRD, false);
+    world.run(secs(3600));
+    world
+}
+
 fn cut_off(isolation: Isolation) -> World {
-    let mut world = World::settled(one());
-    world.fact(Fact::Isolation(Some(isolation)));
+    let mut world = World::settled(witnessed(one()));
+    world.all_good();
+    world.isolate(isolation);
     lost(world, secs(60))
 }
 
@@ -394,8 +453,7 @@ fn capability_missing() -> World {
     lost(World::settled(fleet), secs(60))
 }
 
-fn diverged() -> World {
-    let mut fleet = with_sites(2);
+fn diverged(mut fleet: Fleet) -> World {
     fleet.groups[0].data = Data::Stateful;
     let mut world = World::settled(fleet);
     world.order_with(Verb::Switch { to: DR }, &[tidegate_health::order::Rule::NoFence]).expect("overridden");

@@ -13,16 +13,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use fastrand::Rng;
 use tidegate_health::durable::{Durable, SwitchKind};
 use tidegate_health::event::{Event, EventKind};
+use tidegate_health::facts::Isolation;
 use tidegate_health::fit::Fitness;
 use tidegate_health::fleet::{Data, Failback, FirstStart, Fleet, Mode, SwitchLimit};
 use tidegate_health::force::{FORCES_MAX, Force, ForceKind, ForceVerb, Scope};
+use tidegate_health::gate::{Purpose, Reading, Verdict};
 use tidegate_health::hysteresis::Health;
 use tidegate_health::id::{GroupId, OriginId, ServiceId, SiteId};
 use tidegate_health::order::{Rule, Verb};
-use tidegate_health::state::{Isolation, State, Verdict};
-use tidegate_health::step::{Effect, Fact};
+use tidegate_health::safety::Demand;
+use tidegate_health::state::State;
+use tidegate_health::step::Effect;
 use tidegate_health::time::Now;
-use world::{Shape, Store, World, fleet, ms, secs};
+use world::{Shape, Store, World, doored, fleet, ms, ruled, secs, with_gate, witnessed};
 
 const SEEDS: u64 = 2_000;
 /// Things that happen in one run.
@@ -112,6 +115,7 @@ fn play(seed: u64) -> Met {
     let whole = random_fleet(&mut rng);
     let mut world = World::new(whole.clone());
     world.tick = ms(500);
+    world.all_good();
     world.watch = Some(hold);
     let mut met = Met::default();
     for _ in 0..TURNS {
@@ -168,6 +172,19 @@ fn random_fleet(rng: &mut Rng) -> Fleet {
         origin.thresholds.fall = rng.u32(1..=3);
         origin.thresholds.rise = rng.u32(1..=3);
     }
+    if shape.sites > 1 && rng.u8(..3) == 0 {
+        let purposes = [Purpose::Ready, Purpose::Data, Purpose::Resynced];
+        fleet = with_gate(fleet, "replica", purposes[rng.usize(..3)]);
+    }
+    if rng.u8(..3) == 0 {
+        fleet = witnessed(fleet);
+    }
+    if rng.u8(..3) == 0 {
+        fleet = doored(fleet);
+    }
+    if shape.groups > 1 && rng.u8(..3) == 0 {
+        fleet = ruled(fleet, "apart", Demand::Apart { groups: [GroupId(0), GroupId(1)].into() });
+    }
     fleet
 }
 
@@ -206,8 +223,8 @@ fn turn(rng: &mut Rng, world: &mut World) -> bool {
             world.release(if rng.bool() { None } else { Some("gave up") });
             world.store = Store::AtOnce;
         }
-        16 => world.fact(random_fact(rng, group, site)),
-        17 => world.fact(Fact::Isolation(None)),
+        16 => random_fact(rng, world, site),
+        17 => world.all_good(),
         18 => random_force(rng, world, site),
         _ => {
             let verb = match rng.u8(..8) {
@@ -218,7 +235,7 @@ fn turn(rng: &mut Rng, world: &mut World) -> bool {
                 5 => Verb::Unfreeze,
                 _ => Verb::Confirm,
             };
-            let overrides: Vec<_> = Rule::ALL.into_iter().filter(|_| rng.bool()).collect();
+            let overrides: Vec<_> = rules(&world.fleet).into_iter().filter(|_| rng.bool()).collect();
             world.send_to(group, verb, &overrides);
         }
     }
@@ -265,6 +282,9 @@ fn part(rng: &mut Rng, whole: &Fleet) -> Fleet {
         let named = |site: &SiteId| fleet.site_named(&whole.site(*site).name);
         group.sites = was.sites.iter().filter_map(named).collect();
         rng.shuffle(&mut group.sites);
+        for gate in &mut group.gates {
+            gate.sites = gate.sites.iter().filter_map(named).collect();
+        }
         group.failover_after = ms(rng.u64(0..3_000));
         group.services.clear();
         for service in &was.services {
@@ -293,27 +313,39 @@ fn part(rng: &mut Rng, whole: &Fleet) -> Fleet {
         }
         fleet.groups.push(group);
     }
+    fleet.witnesses = whole.witnesses.clone();
+    for rule in &whole.rules {
+        let Demand::Apart { groups } = &rule.demand else { continue };
+        let groups = groups.iter().filter_map(|id| fleet.group_named(&whole.group(*id).name)).collect();
+        fleet = ruled(fleet, &rule.name, Demand::Apart { groups });
+    }
     fleet
 }
 
-fn random_fact(rng: &mut Rng, group: GroupId, site: SiteId) -> Fact {
-    match rng.u8(..4) {
-        0 => Fact::Isolation(Some(match rng.u8(..3) {
-            0 => Isolation::Isolated,
-            1 => Isolation::Unknown,
-            _ => Isolation::Connected,
-        })),
-        1 => {
-            let verdict = match rng.u8(..3) {
-                0 => Verdict::Fail,
-                1 => Verdict::Unknown,
-                _ => Verdict::Pass,
-            };
-            Fact::Gate { group, site, gate: "replica".into(), verdict }
+/// Something else is said of the world beside the origins from now on, or nothing any more.
+fn random_fact(rng: &mut Rng, world: &mut World, site: SiteId) {
+    match rng.u8(..5) {
+        0 => {
+            for address in world.fleet.witnesses.addresses.clone() {
+                world.says.witnesses.insert(address, rng.bool());
+            }
         }
-        2 => Fact::FrontDoor { site, reachable: rng.u8(..3) > 0 },
-        _ => Fact::Forbidden { group, site, rule: "upgrade".into(), holds: rng.u8(..3) == 0 },
+        1 => {
+            for reading in world.says.gates.values_mut() {
+                let verdicts = [Verdict::Fail, Verdict::Unknown, Verdict::Pass];
+                *reading = Reading::Verdict(verdicts[rng.usize(..3)]);
+            }
+        }
+        2 => world.front_door(site, rng.u8(..3) > 0),
+        3 => world.says.gates.clear(),
+        _ => world.says.witnesses.clear(),
     }
+}
+
+/// Every rule that can be overridden in a fleet.
+fn rules(fleet: &Fleet) -> Vec<Rule> {
+    let safety = fleet.rules.iter().map(|rule| Rule::Safety(rule.name.clone()));
+    Rule::BUILT_IN.into_iter().chain(safety).collect()
 }
 
 fn random_force(rng: &mut Rng, world: &mut World, site: SiteId) {
@@ -383,7 +415,8 @@ fn hold(fleet: &Fleet, ordered: bool, effects: &[Effect], after: &State, now: No
             continue;
         }
         assert_eq!(&*event.actor, "tidegate", "only an order is an operator's doing");
-        assert!(current.freeze.is_none(), "a frozen group acts");
+        let is_mark = event.kind == EventKind::Resynced;
+        assert!(current.freeze.is_none() || is_mark, "a frozen group acts: {event:?}");
     }
     for id in fleet.group_ids() {
         let own = after.group(id);

@@ -39,10 +39,10 @@ const EVENTS: &[Event] = &[
         vec![Input::NotStored { group: GROUP, ticket: ticket(world), detail: "disk full".into() }]
     }),
     ("switch linode", |_| order(Verb::Switch { to: DR }, &[])),
-    ("switch linode!", |_| order(Verb::Switch { to: DR }, &Rule::ALL)),
+    ("switch linode!", |_| order(Verb::Switch { to: DR }, &Rule::BUILT_IN)),
     ("switch ocean", |_| order(Verb::Switch { to: THIRD }, &[])),
     ("failback", |_| order(Verb::Failback, &[])),
-    ("failback!", |_| order(Verb::Failback, &Rule::ALL)),
+    ("failback!", |_| order(Verb::Failback, &Rule::BUILT_IN)),
     ("ack", |_| order(Verb::Ack, &[])),
     ("freeze", |_| order(Verb::Freeze, &[])),
     ("unfreeze", |_| order(Verb::Unfreeze, &[])),
@@ -81,7 +81,7 @@ fn seen(world: &World, site: SiteId, pass: bool) -> Vec<Input> {
 
 fn order(verb: Verb, overrides: &[Rule]) -> Vec<Input> {
     let (actor, reason) = ("naomi".into(), "because".into());
-    let overrides = overrides.iter().copied().collect();
+    let overrides = overrides.iter().cloned().collect();
     vec![Input::Order(Order { id: 1, group: GROUP, actor, reason, verb, overrides })]
 }
 

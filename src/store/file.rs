@@ -47,7 +47,8 @@ fn ring(kind: EventKind) -> (Ring, u64) {
         | EventKind::Reloaded
         | EventKind::Resolved
         | EventKind::Forced
-        | EventKind::Unforced => (HISTORY, 10_000),
+        | EventKind::Unforced
+        | EventKind::Resynced => (HISTORY, 10_000),
         EventKind::Proposed
         | EventKind::Unfit
         | EventKind::FailStatic
@@ -61,7 +62,10 @@ fn ring(kind: EventKind) -> (Ring, u64) {
         | EventKind::StandbyFit
         | EventKind::Isolated
         | EventKind::Connected
-        | EventKind::Diverged => (NOTES, 2_000),
+        | EventKind::Diverged
+        | EventKind::Gate
+        | EventKind::FrontDoorLost
+        | EventKind::FrontDoorBack => (NOTES, 2_000),
     }
 }
 

@@ -29,6 +29,7 @@ pub(super) fn lower(
         standby_unfit_after: value_or(&spec.standby_unfit_after, Duration::from_secs(300)),
         requires: capabilities.find(source, spec.requires.as_ref()),
         wants: capabilities.find(source, spec.wants.as_ref()),
+        gates: Vec::new(),
     };
     for (_, spec) in specs {
         check_gates(source, spec);

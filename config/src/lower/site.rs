@@ -16,6 +16,7 @@ pub(super) fn lower(source: &Source<'_>, specs: &Named<SiteSpec>, capabilities: 
             label: Name::from(spec.label.as_ref().map_or(name.value.as_str(), |label| label.value.as_str())),
             provides: capabilities.find(source, spec.provides.as_ref()),
             front_door: front_door(source, spec),
+            front_door_check: None,
         })
         .collect()
 }

@@ -8,6 +8,7 @@ use crate::durable::{Freeze, FreezeCause};
 use crate::explain::{Stop, text};
 use crate::fit::Obstacle;
 use crate::fleet::Fleet;
+use crate::gate::{Gate, Purpose};
 use crate::id::{GroupId, SiteId};
 use crate::order;
 use crate::state::State;
@@ -111,6 +112,11 @@ pub(crate) fn stop(fleet: &Fleet, state: &State, id: GroupId, bar: &Bar) -> Stop
             format!("preferred site `{}` has to stay fit for another {}", site_name(site), text(*left)),
             Some(format!("wait, or {}", home(site))),
         ),
+        Bar::Held(by) => (
+            "sites-fit",
+            format!("safety rule `{}` holds planned moves back: {}", by.rule, by.why),
+            Some(format!("repair the other sites, or {}", anywhere(fleet, state, id))),
+        ),
         Bar::MinimumStay { left } => (
             "minimum-stay",
             format!("the group stays here for at least another {} (minimum stay)", text(*left)),
@@ -150,7 +156,8 @@ fn candidate(fleet: &Fleet, state: &State, id: GroupId, to: SiteId, hindrance: &
     match hindrance {
         Hindrance::Obstacle(obstacle) => {
             let text = format!("`{site}` cannot take over: {obstacle}");
-            (obstacle.label(), text, Some(remedy(site, &switch, obstacle)))
+            let resynced = resynced_by(fleet, id, to);
+            (obstacle.label(), text, Some(remedy(site, &switch, obstacle, &resynced)))
         }
         Hindrance::Latched => (
             "latched",
@@ -167,7 +174,8 @@ fn candidate(fleet: &Fleet, state: &State, id: GroupId, to: SiteId, hindrance: &
     }
 }
 
-fn remedy(site: &str, switch: &str, obstacle: &Obstacle) -> String {
+/// `resynced` are the gates that would clear a diverged mark.
+fn remedy(site: &str, switch: &str, obstacle: &Obstacle, resynced: &[&str]) -> String {
     match obstacle {
         Obstacle::OriginsDown { of: 0, service, .. } => {
             format!("give service `{service}` origins at `{site}` in the configuration")
@@ -191,17 +199,33 @@ fn remedy(site: &str, switch: &str, obstacle: &Obstacle) -> String {
                 "if `{site}` does provide `{name}`, say so in the configuration; to go without it: {switch}"
             )
         }
-        Obstacle::GateFailed(gate) | Obstacle::GateUnknown(gate) => {
+        Obstacle::GateFailed { gate, .. } | Obstacle::GateUnknown { gate, .. } => {
             format!("see what gate `{gate}` says at `{site}`; to go without it: {switch}")
         }
         Obstacle::FrontDoorLost => {
             format!("repair the published address of `{site}`: its origins are no use behind it")
         }
-        Obstacle::Forbidden(rule) => {
-            format!("see why `{rule}` forbids `{site}`; to go there all the same: {switch}")
+        Obstacle::FrontDoorUnknown => {
+            format!("wait for the checks of its published address; to go there without them: {switch}")
         }
-        Obstacle::Diverged => format!("resync `{site}` from the active site, then {switch}"),
+        Obstacle::Forbidden(by) => {
+            format!("see why rule `{}` is there; to go to `{site}` all the same: {switch}", by.rule)
+        }
+        Obstacle::Diverged => match resynced {
+            [] => format!("resync `{site}` from the active site, then {switch}"),
+            gates => format!(
+                "resync `{site}` from the active site: the mark goes when gate `{}` passes there; or, to declare its \
+                 data the truth: {switch}",
+                gates.join("`, `")
+            ),
+        },
     }
+}
+
+/// The gates that clear a site's diverged mark.
+pub(crate) fn resynced_by(fleet: &Fleet, id: GroupId, site: SiteId) -> Vec<&str> {
+    let clears = |gate: &&Gate| gate.purpose == Purpose::Resynced && gate.sites.contains(&site);
+    fleet.group(id).gates.iter().filter(clears).map(|gate| &*gate.name).collect()
 }
 
 /// The command that moves the group to a site, with every rule that stands against it now.

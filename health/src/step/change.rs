@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Effect, consider, note, repace};
+use super::{Effect, consider, facts, note, repace};
 use crate::durable::{Durable, Freeze, FreezeCause, SwitchKind};
 use crate::event::{Event, EventKind};
 use crate::fleet::Fleet;
 use crate::id::{GroupId, SiteId};
 use crate::order::{self, Done, Order, Refusal, Verb, Verdict};
+use crate::safety;
 use crate::state::{Pending, State};
 use crate::switch::SELF;
 use crate::time::Now;
@@ -26,7 +27,9 @@ pub(super) fn obey(fleet: &Fleet, state: &mut State, order: &Order, now: Now, ef
             effects.push(Effect::Record(refused(fleet, order, &refusal, now)));
             effects.push(Effect::Reply { order: order.id, outcome: Err(refusal) });
         }
-        Verdict::Change(change) => persist(state, order.group, *change, Some(order.id), effects),
+        Verdict::Change(change) => {
+            persist(fleet, state, order.group, *change, Some(order.id), now, effects);
+        }
     }
 }
 
@@ -43,10 +46,12 @@ fn refused(fleet: &Fleet, order: &Order, refusal: &Refusal, now: Now) -> Event {
 }
 
 pub(super) fn persist(
+    fleet: &Fleet,
     state: &mut State,
     group: GroupId,
     change: (Durable, Event),
     order: Option<u64>,
+    now: Now,
     effects: &mut Vec<Effect>,
 ) {
     let ticket = state.ticket();
@@ -55,6 +60,20 @@ pub(super) fn persist(
     own.epoch_max = own.epoch_max.max(next.epoch());
     own.pending = Some(Pending { ticket, next: next.clone(), kind: event.kind, order });
     effects.push(Effect::Persist { group, ticket, change: Box::new(change) });
+    weigh_kept_apart(fleet, state, group, now, effects);
+}
+
+/// Where a group goes is closed to those that a safety rule keeps apart from it: as soon as it wants to go there.
+fn weigh_kept_apart(fleet: &Fleet, state: &mut State, group: GroupId, now: Now, effects: &mut Vec<Effect>) {
+    for other in safety::kept_apart(fleet, group) {
+        state.weigh(fleet, other, now);
+        let own = state.group_mut(other);
+        let closed = own.proposal.is_some_and(|to| !own.fitness_at(fleet.group(other), to).is_fit());
+        if closed {
+            own.proposal = None;
+            effects.push(Effect::Publish);
+        }
+    }
 }
 
 /// A change is durable: it becomes what the group lives by.
@@ -75,6 +94,9 @@ pub(super) fn adopt(
         own.active = own.durable.decision.as_ref().and_then(|decision| fleet.site_named(&decision.site));
         own.unfit_since = None;
         own.proposal = None;
+        own.moved = now.mono;
+        facts::settle_all(fleet, state, id, now, effects);
+        weigh_kept_apart(fleet, state, id, now, effects);
     }
     state.weigh(fleet, id, now);
     repace(fleet, state, id, effects);
@@ -98,6 +120,7 @@ pub(super) fn give_up(
     let own = state.group_mut(id);
     let Some(pending) = own.pending.take_if(|pending| pending.ticket == ticket) else { return };
     own.store_trouble = Some((detail.clone(), now.mono.plus(STORE_RETRY)));
+    weigh_kept_apart(fleet, state, id, now, effects);
     let what = pending.kind.label();
     let reason = format!("{what} did not happen, because the store could not be written: {detail}");
     effects.push(Effect::Record(note(Some(&fleet.group(id).name), EventKind::NotStored, reason, now)));

@@ -68,6 +68,9 @@ fn wish(order: &ForceOrder) -> String {
 
 /// Judges an order; changes nothing.
 fn judge(fleet: &Fleet, state: &State, order: &ForceOrder, now: Now) -> Verdict {
+    if let Some(refusal) = order::no_such_rule(fleet, &order.overrides) {
+        return Verdict::Refused(refusal);
+    }
     let mut meant = order.selector.origins(fleet).into_iter().map(|id| fleet.group_of(id));
     let message = if state.forces_pending.is_some() {
         Some("another force is being written")

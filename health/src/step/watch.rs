@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::{Effect, note};
 use crate::event::EventKind;
+use crate::facts::Isolation;
 use crate::fleet::Fleet;
 use crate::id::GroupId;
-use crate::state::{Isolation, State};
+use crate::state::State;
 use crate::time::{Mono, Now};
 
 /// How often it is looked for; what lasts can wait for that.

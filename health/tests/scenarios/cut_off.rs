@@ -1,11 +1,10 @@
 //! An edge that loses its own network sees every site die, and come back.
 
 use tidegate_health::event::EventKind;
+use tidegate_health::facts::Isolation;
 use tidegate_health::fleet::Fleet;
-use tidegate_health::state::Isolation;
-use tidegate_health::step::Fact;
 
-use crate::world::{DR, MAIN, THIRD, World, ms, one, secs};
+use crate::world::{DR, MAIN, THIRD, World, ms, one, secs, witnessed};
 
 fn three_seconds() -> Fleet {
     let mut fleet = one();
@@ -49,13 +48,14 @@ fn a_site_that_comes_back_late_takes_over_once_the_active_one_fails_again() {
 #[test]
 fn witnesses_that_are_gone_or_too_few_stop_every_automatic_move() {
     for (isolation, label) in [(Isolation::Isolated, "isolated"), (Isolation::Unknown, "isolation-unknown")] {
-        let mut world = World::settled(three_seconds());
-        world.fact(Fact::Isolation(Some(isolation)));
+        let mut world = World::settled(witnessed(three_seconds()));
+        world.all_good();
+        world.isolate(isolation);
         world.set(MAIN, false);
         world.run(secs(3600));
         assert_eq!(world.site(), Some(MAIN));
         assert_eq!(world.stops(), [label]);
-        world.fact(Fact::Isolation(Some(Isolation::Connected)));
+        world.isolate(Isolation::Connected);
         world.run(secs(1));
         assert_eq!(world.site(), Some(DR), "main still fails");
     }
@@ -63,13 +63,14 @@ fn witnesses_that_are_gone_or_too_few_stop_every_automatic_move() {
 
 #[test]
 fn what_was_seen_while_cut_off_is_no_proof_afterwards() {
-    let mut world = World::settled(three_seconds());
-    world.fact(Fact::Isolation(Some(Isolation::Isolated)));
+    let mut world = World::settled(witnessed(three_seconds()));
+    world.all_good();
+    world.isolate(Isolation::Isolated);
     // Only the way to main is cut; it comes back with the witnesses, who notice before main's next probe.
     let (dark, light) = (world.at, world.at + ms(60_100));
     world.script(MAIN, move |at| at < dark || at >= light);
     world.run_until(light);
-    world.fact(Fact::Isolation(Some(Isolation::Connected)));
+    world.isolate(Isolation::Connected);
     world.run(secs(60));
     assert_eq!(world.site(), Some(MAIN), "{}", world.told());
     assert_eq!(world.events(EventKind::Recovered).len(), 1);

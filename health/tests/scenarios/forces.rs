@@ -7,11 +7,10 @@ use tidegate_health::force::{FORCES_MAX, ForceKind, ForceVerb, PATTERN_MAX, Scop
 use tidegate_health::hysteresis::Health;
 use tidegate_health::id::OriginId;
 use tidegate_health::order::{Rule, Verb};
-use tidegate_health::state::Isolation;
 use tidegate_health::status::Work;
-use tidegate_health::step::{Fact, Input};
+use tidegate_health::step::Input;
 
-use crate::world::{DR, GROUP, MAIN, Shape, Store, THIRD, World, fleet, ms, one, secs};
+use crate::world::{DR, GROUP, MAIN, Shape, Store, THIRD, World, fleet, ms, one, secs, witnessed};
 
 const DRAIN: ForceVerb = ForceVerb::Set { kind: ForceKind::Drain, length: None };
 const UNDRAIN: ForceVerb = ForceVerb::Lift { drain: true };
@@ -165,8 +164,8 @@ fn a_word_is_no_proof_that_the_edge_is_connected() {
 
 #[test]
 fn where_witnesses_see_the_edge_a_site_that_is_forced_up_takes_over_although_its_checks_fail() {
-    let mut world = World::settled(one());
-    world.fact(Fact::Isolation(Some(Isolation::Connected)));
+    let mut world = World::settled(witnessed(one()));
+    world.all_good();
     world.set(DR, false);
     world.run(secs(5));
     world.force(Scope::Site, "linode", force(ForceKind::Up, None)).expect("it can do no harm");

@@ -1,11 +1,10 @@
 //! What is told because it lasts: once, and once more when it is over.
 
 use tidegate_health::event::EventKind;
+use tidegate_health::facts::Isolation;
 use tidegate_health::order::{Rule, Verb};
-use tidegate_health::state::Isolation;
-use tidegate_health::step::Fact;
 
-use crate::world::{DR, GROUP, MAIN, THIRD, World, ms, one, secs, stateful};
+use crate::world::{DR, GROUP, MAIN, THIRD, World, one, secs, stateful, witnessed};
 
 fn told(world: &World, kind: EventKind) -> Vec<String> {
     world.events(kind).iter().map(|(_, event)| event.reason.to_string()).collect()
@@ -83,22 +82,24 @@ fn a_reload_neither_tells_again_nor_forgets_since_when() {
 #[test]
 fn an_edge_that_is_cut_off_for_a_while_is_told_once_and_again_when_it_is_not() {
     for cut_off in [Isolation::Isolated, Isolation::Unknown] {
-        let mut world = World::settled(one());
-        world.fact(Fact::Isolation(Some(cut_off)));
-        world.run(secs(10) - ms(500));
-        world.fact(Fact::Isolation(Some(Isolation::Connected)));
+        let mut world = World::settled(witnessed(one()));
+        world.all_good();
+        world.run(secs(1));
+        world.isolate(cut_off);
+        world.run(secs(9));
+        world.isolate(Isolation::Connected);
         world.run(secs(1));
         assert_eq!(
             (told(&world, EventKind::Isolated).len(), told(&world, EventKind::Connected).len()),
             (0, 0)
         );
-        world.fact(Fact::Isolation(Some(cut_off)));
+        world.isolate(cut_off);
         world.run(secs(60));
         assert_eq!(
             (told(&world, EventKind::Isolated).len(), told(&world, EventKind::Connected).len()),
             (1, 0)
         );
-        world.fact(Fact::Isolation(Some(Isolation::Connected)));
+        world.isolate(Isolation::Connected);
         world.run(secs(60));
         assert_eq!(
             (told(&world, EventKind::Isolated).len(), told(&world, EventKind::Connected).len()),

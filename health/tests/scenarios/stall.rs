@@ -3,10 +3,10 @@
 use tidegate_health::event::EventKind;
 use tidegate_health::fleet::Fleet;
 use tidegate_health::hysteresis::Health;
-use tidegate_health::step::{Fact, Input};
+use tidegate_health::step::Input;
 use tidegate_health::time::{Mono, Now};
 
-use crate::world::{DR, MAIN, World, ms, one, secs};
+use crate::world::{DR, GROUP, MAIN, World, doored, ms, one, secs};
 
 fn hasty() -> Fleet {
     let mut fleet = one();
@@ -82,8 +82,10 @@ fn the_time_unfit_starts_over_after_a_stall() {
 
 #[test]
 fn the_time_without_a_front_door_starts_over_after_a_stall_too() {
-    let mut world = World::settled(one());
-    world.fact(Fact::FrontDoor { site: MAIN, reachable: false });
+    let mut world = World::settled(doored(one()));
+    world.all_good();
+    world.front_door(MAIN, false);
+    world.run_until_true(secs(5), |world| world.state.group(GROUP).unfit_since.is_some());
     world.run(secs(9));
     world.stall(secs(10));
     world.run(secs(9));

@@ -64,7 +64,7 @@ impl World {
             actor: "naomi".into(),
             reason: "because".into(),
             verb,
-            overrides: overrides.iter().copied().collect(),
+            overrides: overrides.iter().cloned().collect(),
         }));
         self.orders
     }
@@ -94,7 +94,7 @@ impl World {
             reason: "new disks".into(),
             selector: Selector { scope, pattern: pattern.into() },
             verb,
-            overrides: overrides.iter().copied().collect(),
+            overrides: overrides.iter().cloned().collect(),
         }));
         self.orders
     }

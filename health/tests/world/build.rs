@@ -2,12 +2,16 @@
 //! documentation's example.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tidegate_health::fleet::{
-    Data, Failback, FirstStart, Fleet, Group, Mode, Origin, Service, Site, SwitchLimit, Thresholds,
+    Data, Failback, FirstStart, Fleet, FrontDoorCheck, Group, Mode, Origin, Service, Site, SwitchLimit,
+    Thresholds, Witnesses,
 };
+use tidegate_health::gate::{Gate, Purpose};
 use tidegate_health::id::{GroupId, Name, OriginId, ServiceId, SiteId};
+use tidegate_health::safety::{Demand, SafetyRule};
 
 pub(crate) const GROUP: GroupId = GroupId(0);
 pub(crate) const MAIN: SiteId = SiteId(0);
@@ -32,6 +36,41 @@ pub(crate) fn one() -> Fleet {
 pub(crate) fn stateful() -> Fleet {
     let mut fleet = one();
     fleet.groups[0].data = Data::Stateful;
+    fleet
+}
+
+/// The fleet with a gate `replica` of its first group at the second site, for which samples count for a minute.
+pub(crate) fn gated(fleet: Fleet) -> Fleet {
+    with_gate(fleet, "replica", Purpose::Ready)
+}
+
+pub(crate) fn with_gate(mut fleet: Fleet, name: &str, purpose: Purpose) -> Fleet {
+    let sites = [DR].into();
+    let max_age = Duration::from_secs(60);
+    fleet.groups[0].gates.push(Gate { name: name.into(), sites, max_age, limit: None, purpose, check: 0 });
+    fleet
+}
+
+/// The fleet with three witnesses.
+pub(crate) fn witnessed(mut fleet: Fleet) -> Fleet {
+    let addresses = ["192.0.2.1:443", "192.0.2.2:443", "192.0.2.3:443"].map(Name::from).into();
+    fleet.witnesses = Witnesses { addresses, max_age: Duration::from_secs(10) };
+    fleet
+}
+
+/// The fleet with a checked address at every site.
+pub(crate) fn doored(mut fleet: Fleet) -> Fleet {
+    let check = FrontDoorCheck { thresholds: THRESHOLDS, max_age: Duration::from_secs(10), check: 0 };
+    for (n, site) in (1..).zip(&mut fleet.sites) {
+        site.front_door = vec![IpAddr::from([198, 51, 100, n])];
+        site.front_door_check = Some(check);
+    }
+    fleet
+}
+
+/// The fleet with a safety rule.
+pub(crate) fn ruled(mut fleet: Fleet, name: &str, demand: Demand) -> Fleet {
+    fleet.rules.push(SafetyRule { name: name.into(), demand });
     fleet
 }
 
@@ -74,6 +113,7 @@ pub(crate) fn fleet(shape: Shape) -> Fleet {
             standby_unfit_after: Duration::from_secs(300),
             requires: BTreeSet::new(),
             wants: BTreeSet::new(),
+            gates: Vec::new(),
         });
     }
     fleet
@@ -94,5 +134,11 @@ fn site(n: u16) -> Site {
         2 => "ocean".into(),
         n => format!("site{n}").into(),
     };
-    Site { label: name.clone(), name, provides: BTreeSet::new(), front_door: Vec::new() }
+    Site {
+        label: name.clone(),
+        name,
+        provides: BTreeSet::new(),
+        front_door: Vec::new(),
+        front_door_check: None,
+    }
 }

@@ -9,13 +9,17 @@
 mod ask;
 mod build;
 mod probes;
+mod says;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 #[allow(unused_imports, reason = "likewise")]
-pub(crate) use build::{DR, GROUP, MAIN, Shape, THIRD, fleet, one, stateful};
+pub(crate) use build::{
+    DR, GROUP, MAIN, Shape, THIRD, doored, fleet, gated, one, ruled, stateful, with_gate, witnessed,
+};
 use probes::Probes;
+pub(crate) use says::Says;
 use tidegate_health::durable::{Decision, Durable, SwitchKind};
 use tidegate_health::event::Event;
 use tidegate_health::fleet::Fleet;
@@ -91,6 +95,8 @@ pub(crate) struct World {
     pub(crate) tick: Duration,
     next_tick: Duration,
     pub(crate) probes: Probes,
+    /// What is told of gates, witnesses and published addresses, again and again.
+    pub(crate) says: Says,
     pub(crate) store: Store,
     pub(crate) stored: BTreeMap<Name, Durable>,
     pub(crate) stored_forces: Vec<Force>,
@@ -121,6 +127,7 @@ impl World {
         let state = State::new(&fleet, &stored, start).expect("the store fits the fleet");
         let mut world = Self {
             probes: Probes::new(&fleet),
+            says: Says::default(),
             visible: vec![(None, 0); fleet.groups.len()],
             state,
             fleet,
@@ -230,6 +237,7 @@ impl World {
                 self.feed(self.writes[i].stored());
             } else {
                 self.next_tick = self.at + self.tick;
+                self.tell_facts();
                 self.feed(Input::Tick);
             }
         }
