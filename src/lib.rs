@@ -11,6 +11,7 @@ pub mod cli;
 pub mod clock;
 pub mod control;
 pub mod demo;
+pub mod history;
 pub mod load;
 pub mod metrics;
 pub mod reload;

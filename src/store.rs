@@ -5,6 +5,7 @@
 //! soon as it ends, so that the file and what readers saw agree. Reading the history never stands in a writer's way.
 
 mod file;
+mod rings;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,8 @@ use tidegate_health::force::Force;
 use tidegate_health::id::Name;
 use tokio::sync::{Semaphore, oneshot};
 use worker::{Fate, Job, Worker};
+
+use crate::history::{Bounds, Entry, Filter, Order};
 
 /// How long a change may take before it counts as not stored.
 pub const DEADLINE: Duration = Duration::from_secs(2);
@@ -86,7 +89,19 @@ pub struct Change {
     pub zones: Vec<(Name, ZoneRecord)>,
     /// All forces, in place of those that are there.
     pub forces: Option<Vec<Force>>,
+    /// Its own entry in the history: it is taken back with the change.
     pub event: Option<Event>,
+    /// Entries that nothing depends on.
+    pub records: Vec<Event>,
+    /// Also lets go of what is too old or too much.
+    pub trim: bool,
+}
+
+impl Change {
+    fn is_empty(&self) -> bool {
+        let Self { groups, zones, forces, event, records, trim: _ } = self;
+        groups.is_empty() && zones.is_empty() && forces.is_none() && event.is_none() && records.is_empty()
+    }
 }
 
 /// What holds instead where a change fails.
@@ -105,6 +120,7 @@ pub struct Store {
     jobs: mpsc::SyncSender<Job>,
     database: Shared,
     readers: Arc<Semaphore>,
+    bounds: Arc<Mutex<Bounds>>,
     thread: Arc<JoinHandle<()>>,
 }
 
@@ -125,13 +141,14 @@ impl Store {
     fn start(path: PathBuf, database: Database) -> Result<Self, StoreError> {
         let database = Arc::new(Mutex::new(Some(Arc::new(database))));
         let (jobs, queue) = mpsc::sync_channel(QUEUE_MAX);
-        let worker = Worker::new(path.clone(), database.clone());
+        let bounds = Arc::new(Mutex::new(Bounds::default()));
+        let worker = Worker::new(path.clone(), database.clone(), bounds.clone());
         let thread = std::thread::Builder::new()
             .name("store".into())
             .spawn(move || worker.run(&queue))
             .map_err(|source| StoreError::Folder { path, source })?;
         let readers = Arc::new(Semaphore::new(READERS_MAX));
-        Ok(Self { jobs, database, readers, thread: Arc::new(thread) })
+        Ok(Self { jobs, database, readers, bounds, thread: Arc::new(thread) })
     }
 
     /// Makes `change` durable. On an error it is not, and what `before` says holds instead.
@@ -154,19 +171,29 @@ impl Store {
         }
     }
 
-    /// The newest entries of the history, newest first.
+    /// From now on this much of the history is kept.
+    pub fn bound(&self, bounds: Bounds) {
+        *self.bounds.lock().unwrap_or_else(PoisonError::into_inner) = bounds;
+    }
+
+    /// The first `limit` entries of the history that `filter` wants, in this order.
     ///
     /// # Errors
     /// The disk failed or did not answer in time.
-    pub async fn history(&self, limit: usize, group: Option<Name>) -> Result<Vec<Event>, StoreError> {
+    pub async fn history(
+        &self,
+        filter: Filter,
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
         let read = async {
             let permit = self.readers.clone().acquire_owned().await.map_err(|_| StoreError::Gone)?;
             let database = self.database.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let database = database.ok_or(StoreError::Broken)?;
             let read = tokio::task::spawn_blocking(move || {
-                let events = file::history(&database, limit, group.as_deref());
+                let entries = rings::page(&database, &filter, order, limit);
                 drop(permit);
-                events
+                entries
             });
             read.await.unwrap_or(Err(StoreError::Gone))
         };

@@ -49,6 +49,18 @@ pub struct Config {
     pub limits: Limits,
     /// As written: a relative path is relative to the configuration file.
     pub access_log: Option<PathBuf>,
+    pub history: History,
+}
+
+/// How much of the history is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct History {
+    /// Entries of what was decided and done, of what was noticed and refused, and of what was seen to change.
+    pub decisions_max: u64,
+    pub notes_max: u64,
+    pub observations_max: u64,
+    /// What is older goes.
+    pub max_age: Duration,
 }
 
 /// This edge.

@@ -24,8 +24,8 @@ mod warn;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use domain::{
-    Certificate, Check, ClientAddress, ClientCertificate, Config, Ejection, HostPattern, Hsts, Limits,
-    Listen, LongLived, Node, OriginEndpoint, OriginHttp, Protocol, Retry, SOCKET_NAME, Scheme,
+    Certificate, Check, ClientAddress, ClientCertificate, Config, Ejection, History, HostPattern, Hsts,
+    Limits, Listen, LongLived, Node, OriginEndpoint, OriginHttp, Protocol, Retry, SOCKET_NAME, Scheme,
     ServiceSettings, Spill, SteerSettings, Timeouts, Tls, TlsVersion, Verify, ZoneSettings,
 };
 pub use duration::{DurationError, format_duration, parse_duration};

@@ -72,6 +72,7 @@ pub(crate) fn lower(source: &Source<'_>, spec: &RootSpec) -> Config {
         client_address: front::client_address(spec),
         limits: front::limits(spec),
         access_log: spec.access_log.as_ref().map(|at| at.value.clone()),
+        history: top::history(spec),
     }
 }
 

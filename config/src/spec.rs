@@ -16,7 +16,7 @@ mod zone;
 pub(crate) use front::{CertificateSpec, ClientAddressSpec, LimitsSpec, ListenSpec};
 pub(crate) use group::{FailbackSpec, GroupSpec, SwitchesSpec};
 pub(crate) use origin::{ClientCertificateSpec, OriginSpec, OriginUrl, TlsSpec, UrlScheme, VerifySpec};
-pub(crate) use root::{NodeSpec, RootSpec};
+pub(crate) use root::{HistorySpec, NodeSpec, RootSpec};
 pub(crate) use service::{
     CheckKind, CheckSpec, EjectionSpec, HstsSpec, RetrySpec, ServiceSpec, TimeoutsSpec,
 };
@@ -46,6 +46,7 @@ pub fn reference() -> Vec<Section> {
         CertificateSpec::SECTION,
         ClientAddressSpec::SECTION,
         LimitsSpec::SECTION,
+        HistorySpec::SECTION,
         root::EtcdSpec::SECTION,
         root::EtcdMemberSpec::SECTION,
         root::TokenSpec::SECTION,

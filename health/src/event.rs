@@ -1,25 +1,46 @@
 //! What happened, for the history: one entry per change of a durable record, and per thing worth telling.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::Name;
 use crate::switch::SELF;
 use crate::time::Wall;
 
+/// Groups that one entry names. A full list may leave some out.
+pub const GROUPS_MAX: usize = 64;
+
 /// One entry of the history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     pub at: Wall,
-    /// Absent where the whole daemon is meant.
+    /// Absent where the whole daemon is meant, or several groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Name>,
+    /// The groups it concerns where it is not one group's own; at most [`GROUPS_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<Name>,
     pub kind: EventKind,
+    /// What an observation is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<Name>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Name>,
+    /// `service/site/address`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Name>,
+    /// A gate, or a safety rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Name>,
     /// Who: `tidegate` for what it did by itself, else the operator.
     pub actor: Name,
     /// Why, in a sentence.
     pub reason: Name,
+    /// The site that was left; of an observation, what was believed before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Name>,
+    /// The site that is active; of an observation, what is believed now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Name>,
     /// The epoch after the event.
@@ -28,10 +49,25 @@ pub struct Event {
     /// Rules a person overrode by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<Name>,
+    /// Changes of the same thing just before that were left out: it went back and forth.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u32,
+}
+
+/// What an entry is to its readers, and which of them may displace it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Class {
+    /// What was decided and done.
+    Decision,
+    /// What was noticed and refused.
+    Note,
+    /// What was seen to change.
+    Observation,
 }
 
 /// What kind of thing happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EventKind {
     Start,
@@ -85,6 +121,14 @@ pub enum EventKind {
     FrontDoorBack,
     /// The data of a site that was marked diverged is whole again.
     Resynced,
+    /// The first complete round of checks since the start is in.
+    Round,
+    /// The health of an origin, as its checks see it.
+    Origin,
+    /// Whether a site could serve a group.
+    Fitness,
+    /// Whether this edge is cut off.
+    Isolation,
 }
 
 /// How much an event wants a person.
@@ -115,7 +159,49 @@ impl Severity {
     }
 }
 
+/// No entry is of this kind.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no kind `{0}`; the kinds are {kinds}", kinds = EventKind::ALL.map(EventKind::label).join(", "))]
+pub struct UnknownKind(String);
+
 impl Event {
+    /// An entry with nothing in it that not every entry has.
+    #[must_use]
+    pub fn new(at: Wall, kind: EventKind, actor: Name, reason: impl Into<Name>) -> Self {
+        Self {
+            at,
+            group: None,
+            groups: Vec::new(),
+            kind,
+            site: None,
+            service: None,
+            origin: None,
+            gate: None,
+            actor,
+            reason: reason.into(),
+            from: None,
+            to: None,
+            epoch: None,
+            overrides: Vec::new(),
+            left_out: 0,
+        }
+    }
+
+    /// Whether it is a group's own or concerns it with others.
+    #[must_use]
+    pub fn concerns(&self, group: &str) -> bool {
+        let own = self.group.as_deref() == Some(group);
+        own || self.groups.len() >= GROUPS_MAX || self.groups.iter().any(|name| &**name == group)
+    }
+
+    /// Whether it has to do with a site: observed there, left or moved to.
+    #[must_use]
+    pub fn is_at(&self, site: &str) -> bool {
+        let moved =
+            if self.kind.class() == Class::Observation { [&None, &None] } else { [&self.from, &self.to] };
+        [&self.site].into_iter().chain(moved).any(|name| name.as_deref() == Some(site))
+    }
+
     /// How much it wants a person. What somebody has just done on purpose wants nobody else.
     #[must_use]
     pub fn severity(&self) -> Severity {
@@ -127,7 +213,7 @@ impl Event {
 }
 
 impl EventKind {
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 33] = [
         Self::Start,
         Self::Failover,
         Self::Switchover,
@@ -157,6 +243,10 @@ impl EventKind {
         Self::FrontDoorLost,
         Self::FrontDoorBack,
         Self::Resynced,
+        Self::Round,
+        Self::Origin,
+        Self::Fitness,
+        Self::Isolation,
     ];
 
     /// How much it wants a person who did not cause it.
@@ -189,7 +279,11 @@ impl EventKind {
             | Self::Resolved
             | Self::Forced
             | Self::Unforced
-            | Self::Gate => Severity::Info,
+            | Self::Gate
+            | Self::Round
+            | Self::Origin
+            | Self::Fitness
+            | Self::Isolation => Severity::Info,
         }
     }
 
@@ -225,8 +319,64 @@ impl EventKind {
             Self::FrontDoorLost => "front-door-lost",
             Self::FrontDoorBack => "front-door-back",
             Self::Resynced => "resynced",
+            Self::Round => "round",
+            Self::Origin => "origin",
+            Self::Fitness => "fitness",
+            Self::Isolation => "isolation",
         }
     }
+
+    #[must_use]
+    pub fn class(self) -> Class {
+        match self {
+            Self::Start
+            | Self::Failover
+            | Self::Switchover
+            | Self::Failback
+            | Self::Acknowledged
+            | Self::Frozen
+            | Self::Unfrozen
+            | Self::Reloaded
+            | Self::Resolved
+            | Self::Forced
+            | Self::Unforced
+            | Self::Resynced => Class::Decision,
+            Self::Proposed
+            | Self::Unfit
+            | Self::FailStatic
+            | Self::Recovered
+            | Self::Stalled
+            | Self::NotStored
+            | Self::Refused
+            | Self::Unresolved
+            | Self::Overdue
+            | Self::StandbyUnfit
+            | Self::StandbyFit
+            | Self::Isolated
+            | Self::Connected
+            | Self::Diverged
+            | Self::FrontDoorLost
+            | Self::FrontDoorBack => Class::Note,
+            Self::Gate | Self::Round | Self::Origin | Self::Fitness | Self::Isolation => Class::Observation,
+        }
+    }
+}
+
+impl FromStr for EventKind {
+    type Err = UnknownKind;
+
+    fn from_str(text: &str) -> Result<Self, UnknownKind> {
+        Self::ALL.into_iter().find(|kind| kind.label() == text).ok_or_else(|| UnknownKind(text.to_owned()))
+    }
+}
+
+impl Class {
+    pub const ALL: [Self; 3] = [Self::Decision, Self::Note, Self::Observation];
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 #[cfg(test)]
@@ -244,6 +394,6 @@ mod tests {
             assert_eq!(kind as usize, position, "{kind:?}");
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.label());
         }
-        assert_eq!(EventKind::ALL.len(), EventKind::Resynced as usize + 1, "the last one is in the list");
+        assert_eq!(EventKind::ALL.len(), EventKind::Isolation as usize + 1, "the last one is in the list");
     }
 }

@@ -245,15 +245,9 @@ fn plain(
     let mut next = state.group(order.group).durable.clone();
     change(&mut next);
     let event = Event {
-        at: now.wall,
         group: Some(fleet.group(order.group).name.clone()),
-        kind,
-        actor: order.actor.clone(),
-        reason: order.reason.clone(),
-        from: None,
-        to: None,
         epoch: Some(next.epoch()),
-        overrides: Vec::new(),
+        ..Event::new(now.wall, kind, order.actor.clone(), order.reason.clone())
     };
     Verdict::Change(Box::new((next, event)))
 }

@@ -74,6 +74,7 @@ impl State {
             unknown,
             stall_max: new.stall_max(),
             retired: self.retired_beside(old, new),
+            noticed: Vec::new(),
             ..*self
         };
         // Matched anew: a new origin of a host that is drained is drained, too.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::durable::Durable;
-use crate::event::EventKind;
+use crate::event::{Event, EventKind};
 use crate::facts::Facts;
 use crate::fit::{self, Fitness};
 use crate::fleet::{Fleet, Group};
@@ -49,6 +49,8 @@ pub struct State {
     pub(crate) watch_at: Mono,
     /// That nothing shows this edge to be connected.
     pub(crate) isolated: Spell,
+    /// Observations on their way into the effects of this step; empty between two steps of one fleet.
+    pub(crate) noticed: Vec<Event>,
     /// Groups that the store knows and the fleet does not: they may come back.
     pub(crate) retired: BTreeMap<Name, Retired>,
 }
@@ -171,6 +173,7 @@ impl State {
             tickets: 0,
             watch_at: now.mono,
             isolated: Spell::default(),
+            noticed: Vec::new(),
             retired: retired(fleet, stored),
         };
         for group in fleet.group_ids() {
@@ -248,7 +251,8 @@ impl State {
                 Fitness::Fit => group.fit_since[position].or(Some(now.mono)),
                 _ => None,
             };
-            group.fitness[position] = fitness;
+            let was = std::mem::replace(&mut group.fitness[position], fitness.clone());
+            self.notice_fitness(fleet, id, *site, (&was, &fitness), now.wall);
         }
     }
 }

@@ -10,6 +10,7 @@ mod facts;
 mod force;
 mod resync;
 pub(crate) mod watch;
+pub(crate) mod notice;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -132,7 +133,7 @@ pub fn step(fleet: &Fleet, state: &mut State, input: Input, now: Now) -> Vec<Eff
     facts::grow_old(fleet, state, now, &mut effects);
     match input {
         Input::Tick => {
-            force::watch(state, now, &mut effects);
+            force::watch(fleet, state, now, &mut effects);
             for group in fleet.group_ids() {
                 consider(fleet, state, group, now, &mut effects);
             }
@@ -154,6 +155,7 @@ pub fn step(fleet: &Fleet, state: &mut State, input: Input, now: Now) -> Vec<Eff
             force::give_up(state, ticket, &detail, now, &mut effects);
         }
     }
+    state.tell_noticed(&mut effects);
     effects
 }
 
@@ -222,10 +224,8 @@ fn observe(
     }
     if health != was {
         origin.since = now.wall;
-        if was == Health::Unknown {
-            state.unknown -= 1;
-            state.round_complete |= state.unknown == 0;
-        }
+        state.notice_origin(fleet, id, was, now.wall);
+        state.unknown -= usize::from(was == Health::Unknown);
     }
     if changed {
         effects.push(Effect::Publish);
@@ -234,6 +234,10 @@ fn observe(
     pace(fleet, state, id, effects);
     if changed {
         state.weigh(fleet, group, now);
+    }
+    if state.unknown == 0 && !state.round_complete {
+        state.round_complete = true;
+        state.notice_round(now.wall);
     }
     // Even an expected result may be the proof that a waiting move needs.
     let waiting = state.group(group).unfit_since.is_some() || state.group(group).active.is_none();
@@ -244,6 +248,8 @@ fn observe(
 
 /// Lets a group do what it would do by itself.
 fn consider(fleet: &Fleet, state: &mut State, id: GroupId, now: Now, effects: &mut Vec<Effect>) {
+    // What was seen comes before what is made of it.
+    state.tell_noticed(effects);
     watch_active(fleet, state, id, now, effects);
     let outlook = decide::outlook(fleet, state, id, now);
     let proposed = match &outlook {
@@ -344,15 +350,5 @@ fn pace(fleet: &Fleet, state: &mut State, id: OriginId, effects: &mut Vec<Effect
 }
 
 fn note(group: Option<&Name>, kind: EventKind, reason: String, now: Now) -> Event {
-    Event {
-        at: now.wall,
-        group: group.cloned(),
-        kind,
-        actor: SELF.into(),
-        reason: reason.into(),
-        from: None,
-        to: None,
-        epoch: None,
-        overrides: Vec::new(),
-    }
+    Event { group: group.cloned(), ..Event::new(now.wall, kind, SELF.into(), reason) }
 }

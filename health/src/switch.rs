@@ -50,21 +50,18 @@ pub(crate) fn switched(
         actor: actor.clone(),
         reason: reason.clone(),
     });
+    let kind = match kind {
+        SwitchKind::Start => EventKind::Start,
+        SwitchKind::Failover => EventKind::Failover,
+        SwitchKind::Switchover => EventKind::Switchover,
+        SwitchKind::Failback => EventKind::Failback,
+    };
     let event = Event {
-        at: now.wall,
         group: Some(group.name.clone()),
-        kind: match kind {
-            SwitchKind::Start => EventKind::Start,
-            SwitchKind::Failover => EventKind::Failover,
-            SwitchKind::Switchover => EventKind::Switchover,
-            SwitchKind::Failback => EventKind::Failback,
-        },
-        actor,
-        reason,
         from,
         to: Some(site),
         epoch: Some(epoch),
-        overrides: Vec::new(),
+        ..Event::new(now.wall, kind, actor, reason)
     };
     (next, event)
 }

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::Request;
+use hyper::body::Incoming;
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
@@ -107,12 +108,45 @@ impl Client {
             .map_err(|error| self.lost(format!("it is not understood ({error}); are the versions alike?")))
     }
 
+    /// One request for an answer of any length, whose pieces are handed to `take` as they come, until it says that it has
+    /// enough.
+    pub(crate) fn stream(&self, path: &str, take: impl FnMut(&[u8]) -> bool) -> Result<(), ClientError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(|error| self.lost(error))?.block_on(self.pieces(path, take))
+    }
+
+    async fn pieces(&self, path: &str, mut take: impl FnMut(&[u8]) -> bool) -> Result<(), ClientError> {
+        let late = || self.lost(format!("nothing came for {} s", DEADLINE.as_secs()));
+        let response = tokio::time::timeout(DEADLINE, self.send("GET", path, None)).await;
+        let response = response.map_err(|_| late())??;
+        if !response.status().is_success() {
+            return self.text(response).await.map(|_| ());
+        }
+        let mut body = response.into_body();
+        while let Some(frame) = tokio::time::timeout(DEADLINE, body.frame()).await.map_err(|_| late())? {
+            let frame = frame.map_err(|error| self.lost(format!("the answer broke off: {error}")))?;
+            if frame.data_ref().is_some_and(|data| !take(data)) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     async fn exchange(
         &self,
         method: &str,
         path: &str,
         body: Option<&serde_json::Value>,
     ) -> Result<String, ClientError> {
+        self.text(self.send(method, path, body).await?).await
+    }
+
+    async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&serde_json::Value>,
+    ) -> Result<Response<Incoming>, ClientError> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|source| match source.kind() {
             std::io::ErrorKind::PermissionDenied => ClientError::Forbidden { path: self.socket.clone() },
             _ => ClientError::Connect { path: self.socket.clone(), source },
@@ -129,7 +163,11 @@ impl Client {
             .header("content-type", "application/json")
             .body(Full::new(bytes::Bytes::from(body)))
             .map_err(|error| self.lost(error))?;
-        let response = sender.send_request(request).await.map_err(|error| self.lost(error))?;
+        sender.send_request(request).await.map_err(|error| self.lost(error))
+    }
+
+    /// The text of a good answer.
+    async fn text(&self, response: Response<Incoming>) -> Result<String, ClientError> {
         let status = response.status();
         let body = Limited::new(response.into_body(), ANSWER_MAX)
             .collect()

@@ -5,6 +5,7 @@
 mod check;
 pub(crate) mod client;
 mod force;
+mod history;
 mod manual;
 mod render;
 
@@ -15,7 +16,6 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tidegate_health::event::Event;
 use tidegate_health::explain::Explanation;
 use tidegate_health::order::Rule;
 
@@ -76,15 +76,7 @@ enum Command {
         socket: SocketArg,
     },
     /// Show what was done, by whom, when and why; the newest last.
-    History {
-        /// Only this group.
-        group: Option<String>,
-        /// How many entries at most.
-        #[arg(short = 'n', long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=10_000))]
-        limit: u16,
-        #[command(flatten)]
-        socket: SocketArg,
-    },
+    History(history::HistoryArgs),
     /// Take the configuration, its zone files and certificates as they are now, without an interruption; or, where
     /// anything is wrong with them, nothing of it.
     Reload {
@@ -193,12 +185,7 @@ pub fn run() -> u8 {
             &format!("/api/v1/groups/{}/explain", client::segment(&group)),
             |reply: &Explanation| render::explanation(reply),
         ),
-        Command::History { group, limit, socket } => {
-            let filter = group.map(|group| format!("&group={}", client::segment(&group))).unwrap_or_default();
-            read(&socket, &format!("/api/v1/history?limit={limit}{filter}"), |reply: &Vec<Event>| {
-                render::history(reply)
-            })
-        }
+        Command::History(args) => history::run(&args),
         Command::Reload { socket } => {
             talk(&socket, "POST", "/api/v1/reload", None, |reply: &ReloadReply| render::reloaded(reply))
         }

@@ -4,13 +4,13 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use tidegate_health::event::Event;
 use tidegate_health::explain::Explanation;
 use tidegate_health::force::{ForceKind, ForceStatus, Forced, SitePreview};
 use tidegate_health::status::{GroupStatus, SiteStatus};
 use tidegate_health::time::Wall;
 
 use crate::admin::shape::{DoneReply, ForceBody, ReloadReply, StatusReply};
+use crate::history::Entry;
 use crate::reload::RestartKey;
 
 /// Where every group is, site by site, worst news in plain sight.
@@ -212,15 +212,23 @@ pub(super) fn explanation(reply: &Explanation) -> String {
     out
 }
 
-/// Oldest first, so that the newest stands beside the prompt.
-pub(super) fn history(events: &[Event]) -> String {
-    if events.is_empty() {
-        return "nothing has happened yet".into();
+/// One line for each entry, in this order.
+pub(super) fn history(entries: &[Entry]) -> String {
+    if entries.is_empty() {
+        return "there is nothing".into();
     }
     let mut out = String::new();
-    for event in events.iter().rev() {
-        let group = event.group.as_deref().unwrap_or("-");
+    for Entry { event, .. } in entries {
+        let group = match (&event.group, event.groups.as_slice()) {
+            (Some(group), _) => group.to_string(),
+            (None, []) => "-".into(),
+            (None, groups) if groups.len() > 3 => format!("{},... ({} groups)", groups[0], groups.len()),
+            (None, groups) => groups.join(","),
+        };
         let _ = write!(out, "{}  {group}  {}", time(event.at), event.kind.label());
+        for of in [event.origin.as_ref().or(event.site.as_ref()), event.gate.as_ref()].into_iter().flatten() {
+            let _ = write!(out, " {of}");
+        }
         match (&event.from, &event.to) {
             (Some(from), Some(to)) => drop(write!(out, " {from} -> {to}")),
             (None, Some(to)) => drop(write!(out, " -> {to}")),
@@ -232,6 +240,9 @@ pub(super) fn history(events: &[Event]) -> String {
         let _ = write!(out, "  by {}: {}", event.actor, event.reason);
         if !event.overrides.is_empty() {
             let _ = write!(out, "  (overriding {})", event.overrides.join(", "));
+        }
+        if event.left_out > 0 {
+            let _ = write!(out, "  ({} changes before it are left out)", event.left_out);
         }
         out.push('\n');
     }

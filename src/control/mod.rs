@@ -8,6 +8,7 @@ mod leaving;
 mod persist;
 mod plan;
 mod publish;
+mod record;
 mod reload;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use tidegate_health::order::{Done, Refusal};
 use tidegate_health::state::{GroupState, State};
 use tidegate_health::status::{Work, status};
 use tidegate_health::step::{self, Effect, Input, step};
+use tidegate_health::time::Mono;
 use tidegate_probe::{Observation, Outcome, Pace, Scheduler};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Level;
@@ -95,9 +97,13 @@ impl Control {
     /// Publishes what is known before anything was probed.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let fleet = parts.plan.fleet.clone();
         let mut control = Self {
-            persister: Persister::new(parts.store, fleet, (parts.zones, parts.absent), parts.metrics.clone()),
+            persister: Persister::new(
+                parts.store,
+                &parts.plan,
+                (parts.zones, parts.absent),
+                parts.metrics.clone(),
+            ),
             plan: parts.plan,
             state: parts.state,
             clock: parts.clock,
@@ -258,10 +264,27 @@ impl Control {
         }
     }
 
-    fn note(&self, event: Event) {
+    /// Everything that is told beside decisions. What was left out of it comes later.
+    fn note(&mut self, event: Event) {
+        if let Some(event) = self.persister.recorder.admit(event, self.mono()) {
+            self.tell(event);
+        }
+    }
+
+    fn note_due(&mut self) {
+        for event in self.persister.recorder.due(self.mono()) {
+            self.tell(event);
+        }
+    }
+
+    fn tell(&self, event: Event) {
         tell(&event);
         self.metrics.happened(&event);
-        self.persister.record(event);
+        self.persister.recorder.record(event);
+    }
+
+    fn mono(&self) -> Mono {
+        self.clock.now().mono
     }
 
     /// What was decided becomes visible, and then is answered.
@@ -275,6 +298,7 @@ impl Control {
         if self.state.round_complete && !starting && !*self.round.borrow() {
             self.round.send_replace(true);
         }
+        self.note_due();
         self.go_on_reloading();
     }
 
@@ -348,6 +372,8 @@ fn tell(event: &Event) {
             tracing::event!(
                 $level,
                 group = event.group.as_deref().unwrap_or("-"),
+                site = event.site.as_deref(),
+                origin = event.origin.as_deref(),
                 event = event.kind.label(),
                 from = event.from.as_deref(),
                 to = event.to.as_deref(),
@@ -361,6 +387,7 @@ fn tell(event: &Event) {
     match event.kind {
         // What a person has just done, and what only waits for one, is no failure.
         EventKind::Frozen | EventKind::Proposed | EventKind::Refused => tell!(Level::WARN),
+        EventKind::Origin => tell!(Level::DEBUG),
         _ => match event.severity() {
             Severity::Critical => tell!(Level::ERROR),
             Severity::Warning => tell!(Level::WARN),

@@ -9,15 +9,14 @@ use tidegate_health::event::Event;
 use tidegate_health::fleet::Fleet;
 use tidegate_health::force::Force;
 use tidegate_health::id::{GroupId, Name};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use super::Plan;
+use super::record::Recorder;
 use crate::metrics::Metrics;
 use crate::serial;
 use crate::store::{Before, Change, Store, StoreError, ZoneRecord};
 
-/// Entries of the history waiting to be written that nothing waits for; beyond it they only reach the log.
-const RECORDS_MAX: usize = 256;
 /// At a stop, writes under way get this long.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -32,8 +31,7 @@ pub(super) struct Persister {
     started: BTreeMap<u64, Started>,
     finished: mpsc::Receiver<(u64, Result<(), String>)>,
     finish: mpsc::Sender<(u64, Result<(), String>)>,
-    records: Arc<Semaphore>,
-    metrics: Arc<Metrics>,
+    pub(super) recorder: Recorder,
 }
 
 /// A zone whose answers depend on decisions.
@@ -73,13 +71,15 @@ pub(super) struct Finished {
 impl Persister {
     pub(super) fn new(
         store: Store,
-        fleet: Arc<Fleet>,
+        plan: &Plan,
         (zones, absent): (BTreeMap<Name, Zone>, BTreeMap<Name, Zone>),
         metrics: Arc<Metrics>,
     ) -> Self {
         let (finish, finished) = mpsc::channel(64);
-        let records = Arc::new(Semaphore::new(RECORDS_MAX));
-        Self { store, fleet, zones, absent, started: BTreeMap::new(), finished, finish, records, metrics }
+        let fleet = plan.fleet.clone();
+        store.bound(plan.history);
+        let recorder = Recorder::start(store.clone(), metrics);
+        Self { store, fleet, zones, absent, started: BTreeMap::new(), finished, finish, recorder }
     }
 
     /// Starts a write. A change of the active site takes new serials of the zones that follow the group along.
@@ -144,23 +144,6 @@ impl Persister {
         Some(Finished { subject, ticket, event, outcome })
     }
 
-    /// Adds to the history; nothing waits for it.
-    pub(super) fn record(&self, event: Event) {
-        let Ok(permit) = self.records.clone().try_acquire_owned() else {
-            self.metrics.record_dropped();
-            return;
-        };
-        let (store, metrics) = (self.store.clone(), self.metrics.clone());
-        tokio::spawn(async move {
-            let change = Change { event: Some(event), ..Change::default() };
-            if let Err(error) = store.write(change, Before::default()).await {
-                metrics.record_dropped();
-                tracing::warn!(%error, "an entry of the history could not be written");
-            }
-            drop(permit);
-        });
-    }
-
     /// The zones of another configuration with their serials, and those serials that are not on disk yet.
     pub(super) fn records_for(
         &self,
@@ -203,6 +186,7 @@ impl Persister {
         self.absent.append(&mut std::mem::replace(&mut self.zones, records));
         self.absent.retain(|name, _| !self.zones.contains_key(name));
         self.fleet = plan.fleet.clone();
+        self.store.bound(plan.history);
     }
 
     /// The serial of every zone, as published.
@@ -217,7 +201,7 @@ impl Persister {
             while !self.started.is_empty() {
                 ended.extend(self.finished().await);
             }
-            let _ = self.records.acquire_many(RECORDS_MAX as u32).await;
+            self.recorder.drain().await;
         };
         if tokio::time::timeout(DRAIN, all).await.is_err() {
             tracing::warn!("stopping although the disk has not answered");

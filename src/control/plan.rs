@@ -12,6 +12,7 @@ use tidegate_probe::ProbeSpec;
 use tidegate_proxy::{BudgetPolicy, RetryBudget, ServiceSettings, Target};
 
 use super::persist::Zone;
+use crate::history::Bounds;
 use crate::serial;
 use crate::store::ZoneRecord;
 use crate::world::Settings;
@@ -27,6 +28,8 @@ pub struct Plan {
     pub services: Vec<Service>,
     pub zones: Vec<ZoneSource>,
     pub settings: Arc<Settings>,
+    /// How much of the history is kept.
+    pub history: Bounds,
 }
 
 /// What of a service does not change with decisions.
@@ -71,6 +74,12 @@ impl Plan {
             services: services(config),
             zones: sources.collect(),
             settings,
+            history: Bounds {
+                decisions_max: config.history.decisions_max,
+                notes_max: config.history.notes_max,
+                observations_max: config.history.observations_max,
+                max_age: config.history.max_age,
+            },
         }
     }
 

@@ -154,18 +154,7 @@ impl Control {
         self.probes.replace(self.plan.probes.clone());
         self.metrics.replace(&self.plan.fleet);
         self.perform(effects);
-        let event = Event {
-            at: self.clock.now().wall,
-            group: None,
-            kind: EventKind::Reloaded,
-            actor: by,
-            reason: what,
-            from: None,
-            to: None,
-            epoch: None,
-            overrides: Vec::new(),
-        };
-        self.note(event);
+        self.note(Event::new(self.clock.now().wall, EventKind::Reloaded, by, what));
         self.batch.publish = false;
         self.publish();
         Taken { generation: self.publisher.generation() }

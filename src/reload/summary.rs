@@ -70,6 +70,7 @@ impl Summary {
         parts.add("settings", "access_log", &format!("{:?}", config.access_log));
         parts.add("settings", "limits", &format!("{:?}", config.limits));
         parts.add("settings", "client_address", &format!("{:?}", config.client_address));
+        parts.add("settings", "history", &format!("{:?}", config.history));
         let node_site = config.node.site.map(|site| &fleet.site(site).name);
         parts.add("settings", "node.site", &format!("{node_site:?}"));
         parts.add("settings", "capabilities", &format!("{:?}", config.capabilities));

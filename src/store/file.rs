@@ -5,70 +5,26 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use redb::backends::FileBackend;
-use redb::{
-    Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
-    WriteTransaction,
-};
+use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use tidegate_health::durable::Durable;
-use tidegate_health::event::{Event, EventKind};
 use tidegate_health::force::Force;
 use tidegate_health::id::Name;
 
-use super::{Before, Change, StoreError, Stored, boxed};
+use super::{Before, Change, StoreError, Stored, boxed, rings};
+use crate::history::Bounds;
 
 /// The layout of the file; a newer one is not touched.
 const SCHEMA: u64 = 1;
 
-type Ring = TableDefinition<'static, u64, &'static [u8]>;
 type Records = TableDefinition<'static, &'static str, &'static [u8]>;
 
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const GROUPS: Records = TableDefinition::new("groups");
 const ZONES: Records = TableDefinition::new("zones");
 /// One record with all forces: they change together.
 const FORCES: Records = TableDefinition::new("forces");
 const ALL: &str = "all";
-/// What was decided and done.
-const HISTORY: Ring = TableDefinition::new("history");
-/// What was noticed and refused: apart, so that no flood of it displaces what was done.
-const NOTES: Ring = TableDefinition::new("notes");
-
-/// The ring of an event, and how many entries it keeps.
-fn ring(kind: EventKind) -> (Ring, u64) {
-    match kind {
-        EventKind::Start
-        | EventKind::Failover
-        | EventKind::Switchover
-        | EventKind::Failback
-        | EventKind::Acknowledged
-        | EventKind::Frozen
-        | EventKind::Unfrozen
-        | EventKind::Reloaded
-        | EventKind::Resolved
-        | EventKind::Forced
-        | EventKind::Unforced
-        | EventKind::Resynced => (HISTORY, 10_000),
-        EventKind::Proposed
-        | EventKind::Unfit
-        | EventKind::FailStatic
-        | EventKind::Recovered
-        | EventKind::Stalled
-        | EventKind::NotStored
-        | EventKind::Refused
-        | EventKind::Unresolved
-        | EventKind::Overdue
-        | EventKind::StandbyUnfit
-        | EventKind::StandbyFit
-        | EventKind::Isolated
-        | EventKind::Connected
-        | EventKind::Diverged
-        | EventKind::Gate
-        | EventKind::FrontDoorLost
-        | EventKind::FrontDoorBack => (NOTES, 2_000),
-    }
-}
-
 pub(super) fn create_folder(folder: &Path) -> Result<(), StoreError> {
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -95,10 +51,22 @@ pub(super) fn open(path: &Path) -> Result<Database, StoreError> {
     let database = Builder::new().create_with_backend(backend).map_err(failed)?;
     match layout(&database)? {
         // Nothing is written where nothing has to be, so that a full disk keeps no daemon from starting.
-        Some(SCHEMA) => Ok(database),
+        Some(SCHEMA) if rings::is_numbered(&database)? => Ok(database),
+        Some(SCHEMA) => number(database, path),
         Some(found) => Err(StoreError::Newer { path: path.to_owned(), found, known: SCHEMA }),
         None => prepare(&database).map(|()| database),
     }
+}
+
+/// Gives the entries of an older version numbers that go on over all rings. Where that cannot be written, their order
+/// among each other stays as it was.
+fn number(database: Database, path: &Path) -> Result<Database, StoreError> {
+    let Err(error) = rings::number(&database) else { return Ok(database) };
+    tracing::warn!(%error, "older entries of the history are not in order: the store cannot be written");
+    // After a failed write the file has to be opened anew.
+    drop(database);
+    let broken = |source: redb::Error| StoreError::Open { path: path.to_owned(), source: Box::new(source) };
+    Database::open(path).map_err(|error| broken(error.into()))
 }
 
 /// The layout's number; none in a new file.
@@ -117,8 +85,7 @@ pub(super) fn prepare(database: &Database) -> Result<(), StoreError> {
     transaction.open_table(GROUPS).map_err(boxed)?;
     transaction.open_table(ZONES).map_err(boxed)?;
     transaction.open_table(FORCES).map_err(boxed)?;
-    transaction.open_table(HISTORY).map_err(boxed)?;
-    transaction.open_table(NOTES).map_err(boxed)?;
+    rings::prepare(&transaction)?;
     transaction.open_table(META).map_err(boxed)?.insert("schema", SCHEMA).map_err(boxed)?;
     Ok(transaction.commit().map_err(boxed)?)
 }
@@ -148,7 +115,10 @@ pub(super) fn load(database: &Database) -> Result<Stored, StoreError> {
 }
 
 /// All of a change, or nothing of it.
-pub(super) fn write(database: &Database, change: &Change) -> Result<(), StoreError> {
+pub(super) fn write(database: &Database, change: &Change, bounds: &Bounds) -> Result<(), StoreError> {
+    if change.is_empty() {
+        return Ok(());
+    }
     let transaction = database.begin_write().map_err(boxed)?;
     write_groups(&transaction, &change.groups)?;
     write_forces(&transaction, change.forces.as_deref())?;
@@ -158,15 +128,8 @@ pub(super) fn write(database: &Database, change: &Change) -> Result<(), StoreErr
             zones.insert(&**name, encode(record).as_slice()).map_err(boxed)?;
         }
     }
-    if let Some(event) = &change.event {
-        let (ring, entries_max) = ring(event.kind);
-        let mut entries = transaction.open_table(ring).map_err(boxed)?;
-        let next = entries.last().map_err(boxed)?.map_or(0, |(key, _)| key.value() + 1);
-        entries.insert(next, encode(event).as_slice()).map_err(boxed)?;
-        while entries.len().map_err(boxed)? > entries_max {
-            entries.pop_first().map_err(boxed)?;
-        }
-    }
+    let entries: Vec<_> = change.event.iter().chain(&change.records).collect();
+    rings::add(&transaction, &entries, bounds)?;
     Ok(transaction.commit().map_err(boxed)?)
 }
 
@@ -177,12 +140,7 @@ pub(super) fn take_back(database: &Database, change: &Change, before: &Before) -
     write_groups(&transaction, &before.groups)?;
     write_forces(&transaction, before.forces.as_deref())?;
     if let Some(event) = &change.event {
-        let mut entries = transaction.open_table(ring(event.kind).0).map_err(boxed)?;
-        let is_last =
-            entries.last().map_err(boxed)?.is_some_and(|(_, record)| record.value() == encode(event));
-        if is_last {
-            entries.pop_last().map_err(boxed)?;
-        }
+        rings::take_back(&transaction, event)?;
     }
     Ok(transaction.commit().map_err(boxed)?)
 }
@@ -203,39 +161,10 @@ fn write_forces(transaction: &WriteTransaction, forces: Option<&[Force]>) -> Res
     Ok(())
 }
 
-/// The newest entries of both rings, newest first.
-pub(super) fn history(
-    database: &Database,
-    limit: usize,
-    group: Option<&str>,
-) -> Result<Vec<Event>, StoreError> {
-    let transaction = database.begin_read().map_err(boxed)?;
-    let mut events = Vec::new();
-    for ring in [HISTORY, NOTES] {
-        let table = transaction.open_table(ring).map_err(boxed)?;
-        let mut taken = 0;
-        for entry in table.iter().map_err(boxed)?.rev() {
-            let (_, record) = entry.map_err(boxed)?;
-            let event: Event = decode("history", record.value())?;
-            if group.is_none() || event.group.as_deref() == group {
-                events.push(event);
-                taken += 1;
-            }
-            if taken >= limit {
-                break;
-            }
-        }
-    }
-    // Stable, so that entries of one millisecond stay in the order of their ring.
-    events.sort_by_key(|event| std::cmp::Reverse(event.at));
-    events.truncate(limit);
-    Ok(events)
-}
-
-fn encode(value: &impl Serialize) -> Vec<u8> {
+pub(super) fn encode(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("records are plain maps with string keys, which JSON can always hold")
 }
 
-fn decode<T: for<'a> Deserialize<'a>>(table: &'static str, bytes: &[u8]) -> Result<T, StoreError> {
+pub(super) fn decode<T: for<'a> Deserialize<'a>>(table: &'static str, bytes: &[u8]) -> Result<T, StoreError> {
     serde_json::from_slice(bytes).map_err(|error| StoreError::Record { table, detail: error.to_string() })
 }

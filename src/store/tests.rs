@@ -1,5 +1,6 @@
 //! The last word on late and failed writes, and the rings of the history.
 
+mod rings;
 mod stalls;
 
 use tidegate_health::durable::{Decision, SwitchKind};
@@ -8,6 +9,7 @@ use tidegate_health::force::{ForceKind, Scope, Selector};
 use tidegate_health::time::Wall;
 
 use super::*;
+use crate::history;
 
 fn durable(site: &str, epoch: u64) -> Durable {
     let (actor, reason) = (Name::from("naomi"), Name::from("because"));
@@ -17,19 +19,8 @@ fn durable(site: &str, epoch: u64) -> Durable {
 }
 
 fn event(kind: EventKind, at: u64) -> Event {
-    let (actor, reason) = (Name::from("naomi"), format!("event {at}").into());
-    let group = Some("app".into());
-    Event {
-        at: Wall(at),
-        group,
-        kind,
-        actor,
-        reason,
-        from: None,
-        to: None,
-        epoch: None,
-        overrides: Vec::new(),
-    }
+    let event = Event::new(Wall(at), kind, "naomi".into(), format!("event {at}"));
+    Event { group: Some("app".into()), ..event }
 }
 
 fn change(site: &str, epoch: u64) -> Change {
@@ -41,7 +32,19 @@ fn change(site: &str, epoch: u64) -> Change {
 fn worker(folder: &Path) -> Worker {
     let path = folder.join("tidegate.redb");
     let database = file::open(&path).expect("a new store");
-    Worker::new(path, Arc::new(Mutex::new(Some(Arc::new(database)))))
+    Worker::new(path, Arc::new(Mutex::new(Some(Arc::new(database)))), Arc::default())
+}
+
+fn write(database: &Database, change: &Change) -> Result<(), StoreError> {
+    file::write(database, change, &Bounds::default())
+}
+
+/// What was done and noticed, the newest first.
+fn told(database: &Database, limit: usize, group: Option<&str>) -> Vec<Event> {
+    let query = history::Query { group: group.map(str::to_owned), ..history::Query::default() };
+    let filter = query.filter(Wall(0)).expect("a filter");
+    let entries = super::rings::page(database, &filter, Order::NewestFirst, limit).expect("readable");
+    entries.into_iter().map(|entry| entry.event).collect()
 }
 
 fn job(change: Change, before: Durable) -> (Job, Arc<Fate>, oneshot::Receiver<Result<(), StoreError>>) {
@@ -60,7 +63,7 @@ fn a_write_in_time_is_kept_and_answered() {
     assert!(matches!(answer.try_recv(), Ok(Ok(()))));
     let database = worker.database();
     assert_eq!(file::load(&database).expect("readable").groups["app"], durable("dr", 2));
-    assert_eq!(file::history(&database, 10, None).expect("readable").len(), 1);
+    assert_eq!(told(&database, 10, None).len(), 1);
 }
 
 #[test]
@@ -78,16 +81,16 @@ fn a_write_given_up_before_it_began_is_not_made() {
 fn what_is_taken_back_leaves_neither_the_decision_nor_its_entry() {
     let folder = tempfile::tempdir().expect("a folder");
     let database = file::open(&folder.path().join("tidegate.redb")).expect("a new store");
-    file::write(&database, &change("main", 1)).expect("written");
-    file::write(&database, &change("dr", 2)).expect("written");
+    write(&database, &change("main", 1)).expect("written");
+    write(&database, &change("dr", 2)).expect("written");
     let before = Before { groups: vec![("app".into(), durable("main", 1))], forces: None };
     file::take_back(&database, &change("dr", 2), &before).expect("written");
     assert_eq!(file::load(&database).expect("readable").groups["app"], durable("main", 1));
-    let history = file::history(&database, 10, None).expect("readable");
+    let history = told(&database, 10, None);
     assert_eq!(history, [event(EventKind::Switchover, 1)]);
     // Where the change never reached the disk there is nothing of it to remove.
     file::take_back(&database, &change("dr", 2), &before).expect("written");
-    assert_eq!(file::history(&database, 10, None).expect("readable").len(), 1);
+    assert_eq!(told(&database, 10, None).len(), 1);
 }
 
 #[test]
@@ -105,13 +108,13 @@ fn forces_are_written_as_a_whole_and_taken_back_as_a_whole() {
     let forces = |patterns: &[&str]| patterns.iter().map(|pattern| force(pattern)).collect::<Vec<_>>();
     let change = |patterns: &[&str]| Change { forces: Some(forces(patterns)), ..Change::default() };
     assert_eq!(file::load(&database).expect("readable").forces, []);
-    file::write(&database, &change(&["a", "b"])).expect("written");
-    file::write(&database, &change(&["b"])).expect("written");
+    write(&database, &change(&["a", "b"])).expect("written");
+    write(&database, &change(&["b"])).expect("written");
     assert_eq!(file::load(&database).expect("readable").forces, forces(&["b"]));
     let before = Before { forces: Some(forces(&["a", "b"])), ..Before::default() };
     file::take_back(&database, &change(&["b"]), &before).expect("written");
     assert_eq!(file::load(&database).expect("readable").forces, forces(&["a", "b"]));
-    file::write(&database, &Change::default()).expect("written");
+    write(&database, &Change::default()).expect("written");
     assert_eq!(file::load(&database).expect("readable").forces.len(), 2, "what says nothing changes nothing");
 }
 
@@ -119,18 +122,18 @@ fn forces_are_written_as_a_whole_and_taken_back_as_a_whole() {
 fn a_flood_of_notes_displaces_no_decision() {
     let folder = tempfile::tempdir().expect("a folder");
     let database = file::open(&folder.path().join("tidegate.redb")).expect("a new store");
-    file::write(&database, &change("main", 1)).expect("written");
+    write(&database, &change("main", 1)).expect("written");
     let entries: u64 = 40;
     for at in 2..2 + entries {
         let note = Change { event: Some(event(EventKind::Refused, at)), ..Change::default() };
-        file::write(&database, &note).expect("written");
+        write(&database, &note).expect("written");
     }
-    let history = file::history(&database, 10_000, Some("app")).expect("readable");
+    let history = told(&database, 10_000, Some("app"));
     assert_eq!(history.len() as u64, entries + 1);
     assert!(history.is_sorted_by_key(|event| std::cmp::Reverse(event.at)), "newest first");
     assert_eq!(history.last().map(|event| event.kind), Some(EventKind::Switchover));
-    assert_eq!(file::history(&database, 3, None).expect("readable").len(), 3);
-    assert!(file::history(&database, 3, Some("other")).expect("readable").is_empty());
+    assert_eq!(told(&database, 3, None).len(), 3);
+    assert!(told(&database, 3, Some("other")).is_empty());
 }
 
 #[test]

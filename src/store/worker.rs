@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use redb::Database;
 use tokio::sync::oneshot;
 
-use super::{Before, Change, Shared, StoreError, file};
+use super::{Before, Change, Shared, StoreError, file, rings};
+use crate::clock::wall;
+use crate::history::Bounds;
 
 /// One change to make durable.
 #[derive(Debug)]
@@ -50,11 +52,12 @@ impl Fate {
 pub(super) struct Worker {
     path: PathBuf,
     database: Shared,
+    bounds: Arc<Mutex<Bounds>>,
 }
 
 impl Worker {
-    pub(super) fn new(path: PathBuf, database: Shared) -> Self {
-        Self { path, database }
+    pub(super) fn new(path: PathBuf, database: Shared, bounds: Arc<Mutex<Bounds>>) -> Self {
+        Self { path, database, bounds }
     }
 
     /// Runs until every handle is gone.
@@ -68,7 +71,11 @@ impl Worker {
         if fate.is_given_up() {
             return;
         }
-        let result = self.with(|database| file::write(database, &change));
+        let bounds = *self.bounds.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut result = self.with(|database| file::write(database, &change, &bounds));
+        if change.trim && result.is_ok() {
+            result = self.with(|database| rings::trim(database, &bounds, wall()));
+        }
         let in_time = fate.end();
         // A commit that failed may have reached the disk all the same.
         let take_back = !in_time || matches!(result, Err(StoreError::Io(_)));

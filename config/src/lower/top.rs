@@ -1,13 +1,15 @@
 //! The node, and where it keeps what must last.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tidegate_health::id::{Name, SiteId};
 
 use super::Directory;
-use crate::domain::Node;
+use crate::domain::{History, Node};
+use crate::source::At;
 use crate::source::Source;
-use crate::spec::RootSpec;
+use crate::spec::{HistorySpec, RootSpec};
 
 pub(super) fn state_dir(spec: &RootSpec) -> PathBuf {
     spec.state_dir.as_ref().map_or_else(|| PathBuf::from("/var/lib/tidegate"), |at| at.value.clone())
@@ -18,4 +20,18 @@ pub(super) fn node(source: &Source<'_>, spec: &RootSpec, sites: &Directory<'_>) 
     let name = node.and_then(|node| node.name.as_ref()).map_or("edge", |at| at.value.as_str());
     let site = node.and_then(|node| node.site.as_ref()).and_then(|site| sites.find(source, site));
     Node { name: Name::from(name), site: site.map(SiteId) }
+}
+
+pub(super) fn history(spec: &RootSpec) -> History {
+    let given = spec.history.as_ref().map(|at| &at.value);
+    let count = |key: fn(&HistorySpec) -> &Option<At<u64>>, otherwise| {
+        given.and_then(|given| key(given).as_ref()).map_or(otherwise, |at| at.value)
+    };
+    let max_age = given.and_then(|given| given.max_age.as_ref());
+    History {
+        decisions_max: count(|given| &given.decisions_max, 10_000),
+        notes_max: count(|given| &given.notes_max, 2_000),
+        observations_max: count(|given| &given.observations_max, 20_000),
+        max_age: max_age.map_or(Duration::from_secs(400 * 86_400), |at| at.value),
+    }
 }

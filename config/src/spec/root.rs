@@ -6,7 +6,7 @@ use std::time::Duration;
 use tidegate_health::fleet::FirstStart;
 
 use super::front::{CertificateSpec, ClientAddressSpec, LimitsSpec, ListenSpec};
-use super::value::{HOUR, MINUTE, command, ips, machine, ms, name, names, path};
+use super::value::{DAY, HOUR, MINUTE, command, days, ips, machine, ms, name, names, path};
 use super::{GroupSpec, ServiceSpec, SiteSpec, ZoneSpec, spec};
 use crate::reader::{Field, Named};
 use crate::source::At;
@@ -44,6 +44,8 @@ spec! {
         /// File of the [access log](access-log.md), one JSON object per line; a relative path starts at the configuration
         /// file's folder. Default none.
         optional access_log: PathBuf = path,
+        /// How much of the history is kept.
+        optional history: HistorySpec = HistorySpec::read,
         /// Places that can serve.
         optional site: Named<SiteSpec> = |field| field.named(SiteSpec::read),
         /// Services that move together.
@@ -73,6 +75,21 @@ spec! {
         optional name: String = machine,
         /// The site it stands at. Default none: at none of them.
         optional site: String = name,
+    }
+}
+
+spec! {
+    /// How much of the [history](history.md) is kept. What was decided, what was noticed and what was seen to change have
+    /// bounds of their own: none displaces the others.
+    struct HistorySpec in "history" {
+        /// Entries of what was decided and done. Default 10000, 100 to 200000.
+        optional decisions_max: u64 = |field| field.integer(100..=200_000),
+        /// Entries of what was noticed and refused. Default 2000, 100 to 200000.
+        optional notes_max: u64 = |field| field.integer(100..=200_000),
+        /// Entries of what was seen to change: health, fitness, gates. Default 20000, 100 to 200000.
+        optional observations_max: u64 = |field| field.integer(100..=200_000),
+        /// What is older goes, whatever it is. Default `"400d"`, `"1d"` to `"3650d"`.
+        optional max_age: Duration = |field| field.duration(DAY..=days(3650)),
     }
 }
 

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::notice::groups_of;
 use super::{Effect, consider, note, repace};
 use crate::event::{Event, EventKind};
 use crate::fleet::Fleet;
 use crate::force::{
     self, FORCES_MAX, Force, ForceKind, ForceOrder, ForceVerb, Forced, PATTERN_MAX, Preview, Selector,
 };
+use crate::id::Name;
 use crate::order::{self, Refusal, Rule};
 use crate::state::{ForcesPending, State};
 use crate::time::{Now, Wall};
@@ -33,7 +35,12 @@ pub(super) fn obey(
     now: Now,
     effects: &mut Vec<Effect>,
 ) {
-    let event = |kind, reason: String| Event { actor: order.actor.clone(), ..note(None, kind, reason, now) };
+    let groups = groups_of(fleet, &order.selector.origins(fleet));
+    let event = |kind, reason: String| Event {
+        actor: order.actor.clone(),
+        groups: groups.clone(),
+        ..note(None, kind, reason, now)
+    };
     match judge(fleet, state, order, now) {
         Verdict::Already => {
             let preview = force::compare(fleet, state, &order.selector, &state.forces);
@@ -215,30 +222,39 @@ pub(super) fn give_up(
 }
 
 /// Ends forces whose time is over, and says of drains that theirs is.
-pub(super) fn watch(state: &mut State, now: Now, effects: &mut Vec<Effect>) {
+pub(super) fn watch(fleet: &Fleet, state: &mut State, now: Now, effects: &mut Vec<Effect>) {
     if state.forces.is_empty() {
         return;
     }
-    let overdue: Vec<_> = state.forces.iter().filter(|force| force.is_overdue(now.wall)).cloned().collect();
-    for force in overdue {
+    let of = |state: &State, wanted: &dyn Fn(&Force) -> bool| -> (Vec<Force>, Vec<Name>) {
+        let found = state.forces.iter().zip(&state.force_origins).filter(|(force, _)| wanted(force));
+        let (forces, origins): (Vec<_>, Vec<_>) =
+            found.map(|(force, at)| (force.clone(), at.clone())).unzip();
+        (forces, groups_of(fleet, &origins.concat()))
+    };
+    let overdue = state.forces.iter().filter(|force| force.is_overdue(now.wall)).cloned();
+    for force in overdue.collect::<Vec<_>>() {
         if !overdue_mark(&force).is_some_and(|mark| state.told_overdue.insert(mark)) {
             continue;
         }
+        let (_, groups) = of(state, &|other| *other == force);
         let reason =
             format!("the drain of {} by {} should be over: {}", force.selector, force.actor, force.reason);
-        effects.push(Effect::Record(note(None, EventKind::Overdue, reason, now)));
+        effects.push(Effect::Record(Event { groups, ..note(None, EventKind::Overdue, reason, now) }));
         effects.push(Effect::Publish);
     }
     let may_write = state.forces_pending.is_none() && state.forces_retry.is_none_or(|at| now.mono >= at);
-    let is_over = |force: &&Force| force.kind != ForceKind::Drain && force.is_over(now.wall);
-    if !may_write || !state.forces.iter().any(|force| is_over(&force)) {
+    let is_over = |force: &Force| force.kind != ForceKind::Drain && force.is_over(now.wall);
+    if !may_write || !state.forces.iter().any(is_over) {
         return;
     }
-    let (over, next): (Vec<_>, Vec<_>) = state.forces.iter().cloned().partition(|force| is_over(&force));
+    let (over, groups) = of(state, &is_over);
+    let next = state.forces.iter().filter(|force| !is_over(force)).cloned().collect();
     let told = over.iter().take(TOLD_MAX).map(|force| format!("{} {}", force.kind.verb(), force.selector));
     let told: Vec<_> = told.collect();
     let reason = format!("{} was ordered for a time that is over", told.join(", "));
-    persist(state, (next, note(None, EventKind::Unforced, reason, now)), None, effects);
+    let event = Event { groups, ..note(None, EventKind::Unforced, reason, now) };
+    persist(state, (next, event), None, effects);
 }
 
 /// What is remembered of a drain that was told to be overdue: with another end it is told again.

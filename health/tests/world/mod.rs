@@ -21,7 +21,7 @@ pub(crate) use build::{
 use probes::Probes;
 pub(crate) use says::Says;
 use tidegate_health::durable::{Decision, Durable, SwitchKind};
-use tidegate_health::event::Event;
+use tidegate_health::event::{Class, Event};
 use tidegate_health::fleet::Fleet;
 use tidegate_health::force::{Force, Forced};
 use tidegate_health::id::{GroupId, Name, OriginId, SiteId};
@@ -101,8 +101,9 @@ pub(crate) struct World {
     pub(crate) stored: BTreeMap<Name, Durable>,
     pub(crate) stored_forces: Vec<Force>,
     writes: Vec<Write>,
-    /// Everything in the history, with the time of the world.
+    /// Everything in the history that was done or noticed, with the time of the world; and what was seen to change.
     pub(crate) history: Vec<(Duration, Event)>,
+    pub(crate) observed: Vec<(Duration, Event)>,
     pub(crate) replies: BTreeMap<u64, Result<Done, Refusal>>,
     pub(crate) force_replies: BTreeMap<u64, Result<Forced, Refusal>>,
     /// What readers see: active site and epoch of each group.
@@ -140,6 +141,7 @@ impl World {
             stored_forces: Vec::new(),
             writes: Vec::new(),
             history: Vec::new(),
+            observed: Vec::new(),
             replies: BTreeMap::new(),
             force_replies: BTreeMap::new(),
             generations: 0,
@@ -308,6 +310,9 @@ impl World {
             }
             Effect::PersistForces { ticket, change } => {
                 return self.write(*ticket, Written::Forces(change.0.clone()), change.1.clone());
+            }
+            Effect::Record(event) if event.kind.class() == Class::Observation => {
+                self.observed.push((self.at, event.clone()));
             }
             Effect::Record(event) => self.history.push((self.at, event.clone())),
             Effect::Publish => {

@@ -41,7 +41,7 @@ impl Disk {
         let stored = file::load(&database).unwrap();
         let site =
             stored.groups.get("app").and_then(|found| found.decision.as_ref()).map(|it| it.site.clone());
-        (site, file::history(&database, 100, None).unwrap().len())
+        (site, told(&database, 100, None).len())
     }
 }
 
@@ -87,7 +87,8 @@ async fn a_write_that_comes_too_late_is_taken_back() {
     assert!(matches!(first, Err(StoreError::Stalled)), "{first:?}");
     assert!(matches!(second, Err(StoreError::Stalled)), "{second:?}");
     assert!(begun.elapsed() < 3 * DEADLINE, "{:?}", begun.elapsed());
-    let history = store.history(10, None).await.expect("reading waits for no writer");
+    let history =
+        store.history(everything(), Order::NewestFirst, 10).await.expect("reading waits for no writer");
     assert_eq!(history.len(), 1, "what is not durable is not told");
 
     disk.stall(false);
@@ -148,4 +149,8 @@ async fn a_failure_in_the_last_moment_is_no_success() {
     let outcome = store.write(change("dr", 2), before()).await;
     assert!(matches!(outcome, Err(StoreError::Io(_))), "{outcome:?}");
     thread.join().unwrap();
+}
+
+fn everything() -> Filter {
+    Filter { classes: tidegate_health::event::Class::ALL.into(), ..Filter::default() }
 }
