@@ -27,7 +27,15 @@ pub(crate) fn publishing(c: &mut Criterion) {
         let mut publisher = Publisher::new(Worlds::default(), &state);
         let services = services(&fleet);
         let settings = Arc::default();
-        let plan = Plan { fleet: Arc::new(fleet), probes: Vec::new(), targets, services, zones, settings };
+        let plan = Plan {
+            fleet: Arc::new(fleet),
+            probes: Vec::new(),
+            targets,
+            services,
+            zones,
+            settings,
+            history: Default::default(),
+        };
         let serials = BTreeMap::new();
         group.bench_function(BenchmarkId::new("world", origins), |b| {
             b.iter(|| publisher.publish(&plan, &state, &serials));

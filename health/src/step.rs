@@ -8,9 +8,9 @@
 mod change;
 mod facts;
 mod force;
+pub(crate) mod notice;
 mod resync;
 pub(crate) mod watch;
-pub(crate) mod notice;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -11,6 +11,7 @@ mod descriptors;
 mod disk;
 mod drains;
 mod failover;
+mod history;
 mod http2;
 mod idle;
 mod metrics;
