@@ -396,6 +396,11 @@ pub(crate) fn at_site(site: &str, epoch: u64) -> Durable {
     Durable { decision: Some(decision), ..Durable::default() }
 }
 
+/// Whether an effect only tells what was seen to change.
+pub(crate) fn is_observation(effect: &Effect) -> bool {
+    matches!(effect, Effect::Record(event) if event.kind.class() == Class::Observation)
+}
+
 /// An effect in a word or two.
 pub(crate) fn brief(fleet: &Fleet, effect: &Effect) -> String {
     match effect {
