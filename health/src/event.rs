@@ -30,7 +30,7 @@ pub struct Event {
     /// `service/site/address`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Name>,
-    /// A gate, or a safety rule.
+    /// By name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<Name>,
     /// Who: `tidegate` for what it did by itself, else the operator.

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_health::event::{Event, EventKind, Severity};
+use tidegate_health::event::{Class, Event, EventKind, Severity};
 use tidegate_health::explain::explain;
 use tidegate_health::force::{Forced, preview};
 use tidegate_health::hysteresis::Health;
@@ -264,23 +264,35 @@ impl Control {
         }
     }
 
-    /// Everything that is told beside decisions. What was left out of it comes later.
+    /// Everything that is told beside decisions. Of what changes too often a part is left out: an observation is not told
+    /// at all then, and whatever else the daemon notices by itself is not written.
     fn note(&mut self, event: Event) {
+        let is_observation = event.kind.class() == Class::Observation;
+        if !is_observation {
+            self.tell(&event);
+        }
         if let Some(event) = self.persister.recorder.admit(event, self.mono()) {
-            self.tell(event);
+            self.keep(event);
         }
     }
 
+    /// What had to wait.
     fn note_due(&mut self) {
         for event in self.persister.recorder.due(self.mono()) {
-            self.tell(event);
+            self.keep(event);
         }
     }
 
-    fn tell(&self, event: Event) {
-        tell(&event);
-        self.metrics.happened(&event);
+    fn keep(&self, event: Event) {
+        if event.kind.class() == Class::Observation {
+            self.tell(&event);
+        }
         self.persister.recorder.record(event);
+    }
+
+    fn tell(&self, event: &Event) {
+        tell(event);
+        self.metrics.happened(event);
     }
 
     fn mono(&self) -> Mono {

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate_health::SELF;
 use tidegate_health::event::{Class, Event};
 use tidegate_health::time::Mono;
 use tokio::sync::{Semaphore, mpsc};
@@ -46,12 +47,11 @@ impl Recorder {
         Self { entries, waiting, flood: Flood::default(), looked: Mono::default(), metrics }
     }
 
-    /// Whether an entry may be told now; of what changes too often the latest is told later.
+    /// Whether an entry may be written now; of what changes too often the latest comes later. What people do is always
+    /// written.
     pub(super) fn admit(&mut self, event: Event, now: Mono) -> Option<Event> {
-        match event.kind.class() {
-            Class::Observation => self.flood.take(event, now.0),
-            Class::Decision | Class::Note => Some(event),
-        }
+        let by_itself = event.kind.class() != Class::Decision && &*event.actor == SELF;
+        if by_itself { self.flood.take(event, now.0) } else { Some(event) }
     }
 
     /// Entries that had to wait and may be told now.

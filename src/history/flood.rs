@@ -90,9 +90,10 @@ impl Flood {
     }
 }
 
-/// An origin or a gate, of the site of a group.
+/// An origin or a gate, of the site of a group; what is of no group is told apart by what it says.
 fn subject(event: &Event) -> Option<Name> {
-    event.origin.clone().or_else(|| event.gate.clone())
+    let other = || event.group.is_none().then(|| event.reason.clone());
+    event.origin.clone().or_else(|| event.gate.clone()).or_else(other)
 }
 
 impl Bucket {
@@ -117,7 +118,7 @@ mod tests {
 
     fn change(origin: &str, at: u64, to: &str) -> Event {
         let event = Event::new(Wall(at), EventKind::Origin, "tidegate".into(), "timeout");
-        Event { origin: Some(origin.into()), to: Some(to.into()), ..event }
+        Event { group: Some("app".into()), origin: Some(origin.into()), to: Some(to.into()), ..event }
     }
 
     fn secs(secs: u64) -> Duration {

@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
+use super::notice::{changed, groups_at};
 use super::{Effect, Fact, consider, note};
-use crate::event::EventKind;
+use crate::event::{Event, EventKind};
 use crate::facts::{FrontDoor, Isolation};
 use crate::fleet::Fleet;
 use crate::gate::{Gate, Verdict};
@@ -170,16 +171,22 @@ fn settle(
     let is_start = before == Verdict::Unknown && known.verdict == Verdict::Pass && !known.told;
     if !is_active && !is_start {
         known.told = known.verdict != Verdict::Pass;
-        let why = known.why(gate);
+        let (why, verdict) = (known.why(gate), known.verdict);
         let why = if why.is_empty() { String::new() } else { format!(": {why}") };
         let reason = format!(
             "gate `{}` of `{}` says {}, after {}{why}",
             gate.name,
             fleet.site(site).name,
-            known.verdict.label(),
+            verdict.label(),
             before.label()
         );
-        effects.push(Effect::Record(note(Some(&fleet.group(group).name), EventKind::Gate, reason, now)));
+        let event = Event {
+            group: Some(fleet.group(group).name.clone()),
+            site: Some(fleet.site(site).name.clone()),
+            gate: Some(gate.name.clone()),
+            ..changed(now.wall, EventKind::Gate, before.label(), verdict.label(), reason)
+        };
+        effects.push(Effect::Record(event));
     }
     true
 }
@@ -202,6 +209,7 @@ fn witnesses(fleet: &Fleet, state: &mut State, now: Now, effects: &mut Vec<Effec
     if cut_off(before.0) && !cut_off(facts.isolation) {
         state.connected = now.mono;
     }
+    state.notice_isolation(before.0, now.wall);
     for group in fleet.group_ids() {
         consider(fleet, state, group, now, effects);
     }
@@ -278,5 +286,7 @@ fn tell_front_door(
         }
         _ => return,
     };
-    effects.push(Effect::Record(note(None, kind, reason, now)));
+    let groups = groups_at(fleet, site);
+    let site = Some(name.clone());
+    effects.push(Effect::Record(Event { site, groups, ..note(None, kind, reason, now) }));
 }

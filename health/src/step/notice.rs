@@ -8,6 +8,7 @@ use std::fmt::Display;
 
 use super::Effect;
 use crate::event::{Event, EventKind, GROUPS_MAX};
+use crate::facts::Isolation;
 use crate::fit::Fitness;
 use crate::fleet::Fleet;
 use crate::hysteresis::Health;
@@ -74,6 +75,19 @@ impl State {
         self.noticed.push(event);
     }
 
+    /// What the witnesses say of this edge has changed.
+    pub(super) fn notice_isolation(&mut self, was: Option<Isolation>, at: Wall) {
+        let label = |isolation: Option<Isolation>| isolation.map_or("unknown", Isolation::label);
+        let (from, to) = (label(was), label(self.facts.isolation));
+        // That nothing is known before the first answers is how every start looks.
+        if from == to || (!self.round_complete && to != "isolated") {
+            return;
+        }
+        let reached = self.facts.witnesses.iter().filter(|witness| witness.reachable == Some(true)).count();
+        let reason = format!("{reached} of {} witnesses are reached", self.facts.witnesses.len());
+        self.noticed.push(changed(at, EventKind::Isolation, from, to, reason));
+    }
+
     /// What was noticed goes to the history.
     pub(super) fn tell_noticed(&mut self, effects: &mut Vec<Effect>) {
         effects.extend(self.noticed.drain(..).map(Effect::Record));
@@ -81,7 +95,7 @@ impl State {
 }
 
 /// An observation of what was believed, and what is now.
-fn changed(at: Wall, kind: EventKind, from: &str, to: &str, reason: impl Into<Name>) -> Event {
+pub(super) fn changed(at: Wall, kind: EventKind, from: &str, to: &str, reason: impl Into<Name>) -> Event {
     Event { from: Some(from.into()), to: Some(to.into()), ..Event::new(at, kind, SELF.into(), reason) }
 }
 
@@ -98,4 +112,10 @@ pub(crate) fn some<T: Display>(things: &[T]) -> String {
 pub(super) fn groups_of(fleet: &Fleet, origins: &[OriginId]) -> Vec<Name> {
     let groups: BTreeSet<_> = origins.iter().map(|id| fleet.group_of(*id)).collect();
     groups.into_iter().take(GROUPS_MAX).map(|id| fleet.group(id).name.clone()).collect()
+}
+
+/// The groups that may be at a site, as an entry names them.
+pub(super) fn groups_at(fleet: &Fleet, site: SiteId) -> Vec<Name> {
+    let groups = fleet.groups.iter().filter(|group| group.sites.contains(&site));
+    groups.take(GROUPS_MAX).map(|group| group.name.clone()).collect()
 }

@@ -106,7 +106,7 @@ impl World {
     }
 
     pub(crate) fn events(&self, kind: EventKind) -> Vec<&(Duration, Event)> {
-        self.history.iter().filter(|(_, event)| event.kind == kind).collect()
+        self.history.iter().chain(&self.observed).filter(|(_, event)| event.kind == kind).collect()
     }
 
     /// Automatic and manual changes of the active site, as `kind>site`.
