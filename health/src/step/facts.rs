@@ -66,7 +66,7 @@ pub(super) fn grow_old(fleet: &Fleet, state: &mut State, now: Now, effects: &mut
         front_door(fleet, state, site, None, now, effects);
     }
     witnesses(fleet, state, now, effects);
-    state.facts.due = next_due(fleet, state).filter(|due| *due >= now.mono);
+    state.facts.due = next_due(fleet, state, now.mono);
 }
 
 /// Judges the gates of a group anew, and weighs its sites if that changes anything.
@@ -134,7 +134,8 @@ fn by_the_clock(fleet: &Fleet, state: &mut State, now: Now, effects: &mut Vec<Ef
     }
 }
 
-fn next_due(fleet: &Fleet, state: &State) -> Option<Mono> {
+/// When the next fact becomes too old, beside those that are.
+fn next_due(fleet: &Fleet, state: &State, now: Mono) -> Option<Mono> {
     let gates = state.facts.gates.iter().flat_map(|((group, _), gates)| {
         gates
             .iter()
@@ -142,10 +143,10 @@ fn next_due(fleet: &Fleet, state: &State) -> Option<Mono> {
     });
     let doors = fleet.sites.iter().zip(&state.facts.doors).filter_map(|(site, doors)| {
         let check = site.front_door_check.as_ref()?;
-        doors.iter().filter_map(|door| door.due(check)).min()
+        doors.iter().filter_map(|door| door.due(check)).filter(|due| *due >= now).min()
     });
     let witnesses = state.facts.witnesses.iter().filter_map(|witness| witness.due(fleet));
-    gates.chain(doors).chain(witnesses).min()
+    gates.chain(doors).chain(witnesses).filter(|due| *due >= now).min()
 }
 
 /// Works out what a gate says now. Returns true if that is news, and records it where the site is not active.

@@ -1,13 +1,14 @@
 //! Gates over time: what is old is unknown, what was last known before a loss, and what clears a diverged mark.
 
 use tidegate_health::event::EventKind;
+use tidegate_health::facts::Isolation;
 use tidegate_health::fleet::Fleet;
 use tidegate_health::gate::{Limit, Purpose, Reading, Value, Verdict};
 use tidegate_health::order::{Rule, Verb};
 use tidegate_health::step::{Fact, Input, step};
 use tidegate_health::time::{Mono, Now};
 
-use crate::world::{DR, GROUP, MAIN, World, ms, one, secs, stateful, with_gate};
+use crate::world::{DR, GROUP, MAIN, World, ms, one, secs, stateful, with_gate, witnessed};
 
 /// Two sites and the gate `replica` at the second one, for which samples count for a minute.
 fn gate_of(purpose: Purpose) -> Fleet {
@@ -237,4 +238,16 @@ fn a_mark_that_could_not_be_cleared_on_disk_stays_and_is_tried_again() {
     world.store = crate::world::Store::AtOnce;
     world.run(secs(2));
     assert!(world.durable().diverged.is_empty());
+}
+
+#[test]
+fn what_is_old_already_keeps_nothing_else_from_growing_old() {
+    let mut world = World::settled(witnessed(gate_of(Purpose::Ready)));
+    world.all_good();
+    world.silence(DR, "replica");
+    world.run(secs(90));
+    assert!(!world.state.group(GROUP).fitness[1].is_fit(), "the gate is stale");
+    world.says.witnesses.clear();
+    world.run(secs(20));
+    assert_eq!(world.state.facts.isolation, Some(Isolation::Unknown), "nobody was asked for 20 s");
 }

@@ -10,6 +10,8 @@ mod ask;
 mod build;
 mod probes;
 mod says;
+mod store;
+mod trace;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -20,16 +22,20 @@ pub(crate) use build::{
 };
 use probes::Probes;
 pub(crate) use says::Says;
+pub(crate) use store::Store;
+use store::Write;
 use tidegate_health::durable::{Decision, Durable, SwitchKind};
 use tidegate_health::event::{Class, Event};
 use tidegate_health::fleet::Fleet;
 use tidegate_health::force::{Force, Forced};
-use tidegate_health::id::{GroupId, Name, OriginId, SiteId};
+use tidegate_health::id::{Name, OriginId, SiteId};
 use tidegate_health::order::{Done, Refusal};
 use tidegate_health::refit::Misfit;
 use tidegate_health::state::State;
 use tidegate_health::step::{Effect, Input, step};
 use tidegate_health::time::{Mono, Now, Wall};
+#[allow(unused_imports, reason = "likewise")]
+pub(crate) use trace::{brief, is_observation};
 
 /// 2023-11-14T22:13:20Z: where the wall clock starts.
 pub(crate) const WALL_START: u64 = 1_700_000_000_000;
@@ -42,48 +48,28 @@ pub(crate) fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-/// How the store answers a `Persist`.
-#[derive(Clone, Debug)]
-pub(crate) enum Store {
-    AtOnce,
-    After(Duration),
-    /// It hangs: no answer until it is set to something else.
-    Never,
-    Fails(&'static str),
+/// Whoever looks on: it learns what the core is told and what comes of it, and may object.
+pub(crate) trait Onlooker {
+    /// What the core is told next, and what the store has confirmed by then.
+    fn hears(&mut self, fleet: &Fleet, input: &Input, stored: &Stored, now: Now);
+    /// What the core asks for; nothing of it is done yet.
+    fn decides(&mut self, fleet: &Fleet, ordered: bool, effects: &[Effect], state: &State, now: Now);
+    /// What readers see from here on.
+    fn shows(&mut self, fleet: &Fleet, state: &State, stored: &Stored);
+    /// What an operator is told of an order.
+    fn answers(&mut self, order: u64, outcome: &Result<Done, Refusal>, stored: &Stored);
+    fn answers_force(&mut self, order: u64, outcome: &Result<Forced, Refusal>, stored: &Stored);
+    /// The process died, and one starts with what is on the disk.
+    fn restarts(&mut self, fleet: &Fleet, stored: &Stored, now: Now);
+    /// Another configuration takes the place of one: which of the origins are kept, as in [`State::refit`].
+    fn reloads(&mut self, fleets: (&Fleet, &Fleet), kept: &[Option<OriginId>], stored: &Stored, now: Now);
 }
 
-/// Looks at every step that had an effect: the fleet, whether it was an order, the effects, the state, the time.
-pub(crate) type Watch = fn(&Fleet, bool, &[Effect], &State, Now);
-
-#[derive(Clone, Debug)]
-struct Write {
-    due: Option<Duration>,
-    what: Written,
-    ticket: u64,
-    event: Event,
-}
-
-#[derive(Clone, Debug)]
-enum Written {
-    Group(GroupId, Durable),
-    Forces(Vec<Force>),
-}
-
-impl Write {
-    fn stored(&self) -> Input {
-        match self.what {
-            Written::Group(group, _) => Input::Stored { group, ticket: self.ticket },
-            Written::Forces(_) => Input::ForcesStored { ticket: self.ticket },
-        }
-    }
-
-    fn not_stored(&self, detail: &str) -> Input {
-        let (ticket, detail) = (self.ticket, detail.into());
-        match self.what {
-            Written::Group(group, _) => Input::NotStored { group, ticket, detail },
-            Written::Forces(_) => Input::ForcesNotStored { ticket, detail },
-        }
-    }
+/// What the store has told to be written, and what is on the disk at a start.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stored {
+    pub(crate) groups: BTreeMap<Name, Durable>,
+    pub(crate) forces: Vec<Force>,
 }
 
 pub(crate) struct World {
@@ -97,10 +83,18 @@ pub(crate) struct World {
     pub(crate) probes: Probes,
     /// What is told of gates, witnesses and published addresses, again and again.
     pub(crate) says: Says,
+    /// How far the wall clock is ahead of what it showed at the beginning, in milliseconds.
+    pub(crate) wall_ahead: i64,
     pub(crate) store: Store,
-    pub(crate) stored: BTreeMap<Name, Durable>,
-    pub(crate) stored_forces: Vec<Force>,
+    pub(crate) stored: Stored,
     writes: Vec<Write>,
+    /// The process dies at this many moments from now: there is one before and one after each effect.
+    pub(crate) fuse: Option<u32>,
+    /// Whether a write that was under way then is on the disk.
+    pub(crate) unanswered_land: bool,
+    /// Moments at which the process could have died, and how often it did.
+    pub(crate) moments: u32,
+    pub(crate) deaths: u32,
     /// Everything in the history that was done or noticed, with the time of the world; and what was seen to change.
     pub(crate) history: Vec<(Duration, Event)>,
     pub(crate) observed: Vec<(Duration, Event)>,
@@ -112,7 +106,7 @@ pub(crate) struct World {
     /// Every effect, in a word, for tables.
     pub(crate) trace: Vec<String>,
     orders: u64,
-    pub(crate) watch: Option<Watch>,
+    pub(crate) onlooker: Option<Box<dyn Onlooker>>,
     /// Every decision handed to the store: process, group and epoch, and site.
     pub(crate) persisted: Vec<((Duration, Name), u64, Option<Name>)>,
 }
@@ -136,10 +130,14 @@ impl World {
             boot: Duration::ZERO,
             tick: ms(250),
             next_tick: Duration::ZERO,
+            wall_ahead: 0,
             store: Store::AtOnce,
-            stored,
-            stored_forces: Vec::new(),
+            stored: Stored { groups: stored, forces: Vec::new() },
             writes: Vec::new(),
+            fuse: None,
+            unanswered_land: false,
+            moments: 0,
+            deaths: 0,
             history: Vec::new(),
             observed: Vec::new(),
             replies: BTreeMap::new(),
@@ -147,7 +145,7 @@ impl World {
             generations: 0,
             trace: Vec::new(),
             orders: 0,
-            watch: None,
+            onlooker: None,
             persisted: Vec::new(),
         };
         world.see();
@@ -164,15 +162,47 @@ impl World {
         world
     }
 
-    /// The process dies and starts anew; what the store was not done with is lost.
+    /// Somebody looks on from here.
+    pub(crate) fn look_on(&mut self, mut onlooker: impl Onlooker + 'static) {
+        onlooker.restarts(&self.fleet, &self.stored, self.now());
+        self.onlooker = Some(Box::new(onlooker));
+    }
+
+    /// The process dies and starts anew. Of what the store was not done with, that is on the disk which was there
+    /// already, and the rest if `unanswered_land`.
     pub(crate) fn restart(&mut self) {
-        self.writes.clear();
+        for write in std::mem::take(&mut self.writes) {
+            if write.landed || self.unanswered_land {
+                self.confirm(write);
+            }
+        }
         self.boot = self.at;
-        let state = State::new(&self.fleet, &self.stored, self.now()).expect("the store fits the fleet");
-        self.state = state.with_forces(&self.fleet, self.stored_forces.clone(), self.now());
+        let now = self.now();
+        let state = State::new(&self.fleet, &self.stored.groups, now).expect("the store fits the fleet");
+        self.state = state.with_forces(&self.fleet, self.stored.forces.clone(), now);
         self.probes.restart(self.at);
         self.next_tick = self.at;
+        if let Some(onlooker) = &mut self.onlooker {
+            onlooker.restarts(&self.fleet, &self.stored, now);
+        }
         self.see();
+    }
+
+    /// A moment at which the process may die; returns whether it did.
+    fn dies(&mut self) -> bool {
+        self.moments += 1;
+        match &mut self.fuse {
+            None => return false,
+            Some(0) => {}
+            Some(moments) => {
+                *moments -= 1;
+                return false;
+            }
+        }
+        self.fuse = None;
+        self.deaths += 1;
+        self.restart();
+        true
     }
 
     /// Another configuration takes the place of the present one, or is refused.
@@ -187,10 +217,14 @@ impl World {
         let old = std::mem::replace(&mut self.fleet, new);
         let old_visible = std::mem::replace(&mut self.visible, vec![(None, 0); self.fleet.groups.len()]);
         self.state = state;
-        if let Some(watch) = self.watch {
-            watch(&self.fleet, false, &effects, &self.state, now);
+        if let Some(onlooker) = &mut self.onlooker {
+            onlooker.reloads((&old, &self.fleet), kept, &self.stored, now);
+            onlooker.decides(&self.fleet, false, &effects, &self.state, now);
         }
         for effect in &effects {
+            if self.dies() {
+                break;
+            }
             self.perform(effect);
         }
         for (group, (site, epoch)) in old.groups.iter().zip(old_visible) {
@@ -207,9 +241,10 @@ impl World {
     }
 
     pub(crate) fn now(&self) -> Now {
+        let passed = u64::try_from(self.at.as_millis()).expect("a short simulation");
         Now {
             mono: Mono(self.at.saturating_sub(self.boot)),
-            wall: Wall(WALL_START + u64::try_from(self.at.as_millis()).expect("a short simulation")),
+            wall: Wall((WALL_START + passed).saturating_add_signed(self.wall_ahead)),
         }
     }
 
@@ -267,50 +302,49 @@ impl World {
         let mut all = Vec::new();
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
-            if let Input::Stored { ticket, .. } | Input::ForcesStored { ticket } = &input
-                && let Some(i) = self.writes.iter().position(|write| write.ticket == *ticket)
-            {
-                let Write { what, event, .. } = self.writes.remove(i);
-                match what {
-                    Written::Group(group, durable) => {
-                        drop(self.stored.insert(self.fleet.group(group).name.clone(), durable));
-                    }
-                    Written::Forces(forces) => self.stored_forces = forces,
-                }
-                self.history.push((self.at, event));
-            }
+            self.hear(&input);
             let now = self.now();
             let ordered = matches!(input, Input::Order(_) | Input::Force(_));
             let effects = step(&self.fleet, &mut self.state, input, now);
-            if let Some(watch) = self.watch.filter(|_| !effects.is_empty()) {
-                watch(&self.fleet, ordered, &effects, &self.state, now);
+            if let Some(onlooker) = &mut self.onlooker {
+                onlooker.decides(&self.fleet, ordered, &effects, &self.state, now);
             }
             for effect in &effects {
-                if self.watch.is_none() {
+                if self.dies() {
+                    return all;
+                }
+                if self.onlooker.is_none() {
                     self.trace.push(brief(&self.fleet, effect));
                 }
                 inputs.extend(self.perform(effect));
+            }
+            if !effects.is_empty() && self.dies() {
+                return all;
             }
             all.extend(effects);
         }
         all
     }
 
+    fn hear(&mut self, input: &Input) {
+        if let Input::Stored { ticket, .. } | Input::ForcesStored { ticket } = input
+            && let Some(i) = self.writes.iter().position(|write| write.ticket == *ticket)
+        {
+            let write = self.writes.remove(i);
+            self.confirm(write);
+        }
+        let now = self.now();
+        if let Some(onlooker) = &mut self.onlooker {
+            onlooker.hears(&self.fleet, input, &self.stored, now);
+        }
+    }
+
     fn perform(&mut self, effect: &Effect) -> Option<Input> {
         match effect {
             Effect::Persist { group, ticket, change } => {
-                let (group, ticket) = (*group, *ticket);
-                let (durable, event) = (change.0.clone(), change.1.clone());
-                if durable.epoch() > self.state.group(group).durable.epoch() {
-                    let site = durable.decision.as_ref().map(|decision| decision.site.clone());
-                    let name = self.fleet.group(group).name.clone();
-                    self.persisted.push(((self.boot, name), durable.epoch(), site));
-                }
-                return self.write(ticket, Written::Group(group, durable), event);
+                return self.persist_group(*group, *ticket, change);
             }
-            Effect::PersistForces { ticket, change } => {
-                return self.write(*ticket, Written::Forces(change.0.clone()), change.1.clone());
-            }
+            Effect::PersistForces { ticket, change } => return self.persist_forces(*ticket, change),
             Effect::Record(event) if event.kind.class() == Class::Observation => {
                 self.observed.push((self.at, event.clone()));
             }
@@ -320,10 +354,16 @@ impl World {
                 self.see();
             }
             Effect::Reply { order, outcome } => {
+                if let Some(onlooker) = &mut self.onlooker {
+                    onlooker.answers(*order, outcome, &self.stored);
+                }
                 let twice = self.replies.insert(*order, outcome.clone());
                 assert!(twice.is_none(), "order {order} was answered twice");
             }
             Effect::ReplyForce { order, outcome } => {
+                if let Some(onlooker) = &mut self.onlooker {
+                    onlooker.answers_force(*order, outcome, &self.stored);
+                }
                 let twice = self.force_replies.insert(*order, outcome.clone());
                 assert!(twice.is_none(), "order {order} was answered twice");
             }
@@ -333,52 +373,23 @@ impl World {
         None
     }
 
-    fn write(&mut self, ticket: u64, what: Written, event: Event) -> Option<Input> {
-        let due = match self.store {
-            Store::After(span) => Some(self.at + span),
-            _ => None,
-        };
-        let write = Write { due, what, ticket, event };
-        if let Store::Fails(detail) = self.store {
-            return Some(write.not_stored(detail));
-        }
-        let stored = write.stored();
-        self.writes.push(write);
-        matches!(self.store, Store::AtOnce).then_some(stored)
-    }
-
-    /// The hanging store answers now: done, or not.
-    pub(crate) fn release(&mut self, failure: Option<&str>) {
-        for write in self.writes.clone() {
-            self.feed(failure.map_or_else(|| write.stored(), |detail| write.not_stored(detail)));
-        }
-        self.writes.clear();
-    }
-
-    /// The tickets of the writes that the store has not answered.
-    pub(crate) fn tickets(&self) -> Vec<u64> {
-        self.writes.iter().map(|write| write.ticket).collect()
-    }
-
-    /// Writes that the store has not answered.
-    pub(crate) fn writes_open(&self) -> usize {
-        self.writes.len()
-    }
-
     /// What readers see from here on; it must be what is stored.
     fn see(&mut self) {
         assert_eq!(
-            self.state.forces, self.stored_forces,
+            self.state.forces, self.stored.forces,
             "a force shows that is not stored, at {:?}",
             self.at
         );
         for id in self.fleet.group_ids() {
             let (group, own) = (self.fleet.group(id), self.state.group(id));
-            let stored = self.stored.get(&group.name).cloned().unwrap_or_default();
+            let stored = self.stored.groups.get(&group.name).cloned().unwrap_or_default();
             assert_eq!(own.durable, stored, "`{}` shows what is not stored, at {:?}", group.name, self.at);
             let site = stored.decision.as_ref().map(|decision| self.fleet.site_named(&decision.site));
-            assert_eq!(own.active, site.flatten(), "the active site is the stored one");
+            assert_eq!(own.active, site.flatten(), "the active site is not the stored one");
             self.visible[id.index()] = (own.active, stored.epoch());
+        }
+        if let Some(onlooker) = &mut self.onlooker {
+            onlooker.shows(&self.fleet, &self.state, &self.stored);
         }
     }
 }
@@ -394,32 +405,4 @@ pub(crate) fn at_site(site: &str, epoch: u64) -> Durable {
         reason: "first decision".into(),
     };
     Durable { decision: Some(decision), ..Durable::default() }
-}
-
-/// Whether an effect only tells what was seen to change.
-pub(crate) fn is_observation(effect: &Effect) -> bool {
-    matches!(effect, Effect::Record(event) if event.kind.class() == Class::Observation)
-}
-
-/// An effect in a word or two.
-pub(crate) fn brief(fleet: &Fleet, effect: &Effect) -> String {
-    match effect {
-        Effect::Persist { change, .. } => {
-            let to = change.1.to.as_ref().map(|to| format!(">{to}")).unwrap_or_default();
-            format!("persist {}{to}", change.1.kind.label())
-        }
-        Effect::Record(event) => format!("record {}", event.kind.label()),
-        Effect::Publish => "publish".into(),
-        Effect::Reply { outcome: Ok(done), .. } if done.changed => "reply done".into(),
-        Effect::Reply { outcome: Ok(_), .. } => "reply already".into(),
-        Effect::Reply { outcome: Err(refusal), .. } => format!("refuse {}", refusal.label),
-        Effect::PersistForces { change, .. } => format!("persist {}", change.1.kind.label()),
-        Effect::ReplyForce { outcome: Ok(forced), .. } if forced.changed => "reply done".into(),
-        Effect::ReplyForce { outcome: Ok(_), .. } => "reply already".into(),
-        Effect::ReplyForce { outcome: Err(refusal), .. } => format!("refuse {}", refusal.label),
-        Effect::ProbeNow(origin) => format!("probe {}", fleet.site(fleet.origin(*origin).site).name),
-        Effect::Pace(origin, pace) => {
-            format!("{pace:?} {}", fleet.site(fleet.origin(*origin).site).name).to_lowercase()
-        }
-    }
 }

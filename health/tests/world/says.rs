@@ -2,17 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use tidegate_health::facts::Isolation;
 use tidegate_health::gate::{Reading, Verdict};
 use tidegate_health::id::{GroupId, Name, SiteId};
 use tidegate_health::step::Fact;
+use tidegate_health::time::Mono;
 
 use super::{DR, GROUP, World};
 
 /// By the name of what it is about.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Says {
+    /// How long measurements take, apart from the checks of published addresses.
+    pub(crate) lag: Duration,
     pub(crate) witnesses: BTreeMap<Name, bool>,
     pub(crate) gates: BTreeMap<(Name, Name, Name), Reading>,
     pub(crate) doors: BTreeMap<(Name, IpAddr), bool>,
@@ -21,20 +25,27 @@ pub(crate) struct Says {
 impl World {
     /// Measures everything that is said at this moment.
     pub(crate) fn tell_facts(&mut self) {
-        let (measured, says) = (self.now().mono, self.says.clone());
+        let says = self.says.clone();
         for (address, reachable) in says.witnesses {
+            let measured = self.measured();
             self.fact(Fact::Witness { address, measured, reachable });
         }
         for ((group, site, gate), reading) in says.gates {
             let known = self.fleet.group_named(&group).zip(self.fleet.site_named(&site));
             let Some((group, site)) = known else { continue };
+            let measured = self.measured();
             self.fact(Fact::Gate { group, site, gate, measured, reading, detail: None });
         }
         for ((site, address), up) in says.doors {
             let Some(site) = self.fleet.site_named(&site) else { continue };
-            let failure = (!up).then(|| "refused".into());
+            let (failure, measured) = ((!up).then(|| "refused".into()), self.now().mono);
             self.fact(Fact::FrontDoor { site, address, measured, failure });
         }
+    }
+
+    /// When a measurement began that ends now.
+    fn measured(&self) -> Mono {
+        Mono(self.now().mono.0.saturating_sub(self.says.lag))
     }
 
     /// From now on the witnesses say this, if there are any.
