@@ -22,8 +22,10 @@ use crate::admin::{self, Admin, Readiness, SocketFile, Stage};
 use crate::cli::{DONE, complain};
 use crate::clock::{Clock, wall};
 use crate::control::{Handle, Plan, QUEUE_MAX};
+use crate::heartbeat::Heartbeat;
 use crate::load::{self, Loaded};
 use crate::metrics::Metrics;
+use crate::notify::Notifier;
 use crate::reload::{self, Present, Reloader};
 use crate::service_manager::ServiceManager;
 use crate::traffic::Traffic;
@@ -33,6 +35,8 @@ use listeners::{Kind, Listeners};
 
 /// Results waiting for the control task.
 const OBSERVATIONS_MAX: usize = 4096;
+/// Messages that wait at a stop get this long to arrive.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 /// After the drain, what is left gets this long to end.
 const STOP: Duration = Duration::from_secs(2);
 
@@ -136,6 +140,7 @@ struct Daemon {
     reloader: Reloader,
     reloads: mpsc::Receiver<reload::Request>,
     access_log: Arc<AccessLog>,
+    notifier: Notifier,
     readiness: Readiness,
     service_manager: ServiceManager,
 }
@@ -153,7 +158,7 @@ impl Daemon {
 
         let present = Present::of(path.to_owned(), &loaded);
         let config = present.config.clone();
-        let Loaded { zones, probes, targets, certificates, .. } = loaded;
+        let Loaded { zones, probes, targets, certificates, outbound, .. } = loaded;
         listeners::try_all(&config)?;
         let access_log = AccessLog::start(config.access_log.as_deref(), metrics.access_log.clone())?;
         let access_log = Arc::new(access_log);
@@ -161,11 +166,23 @@ impl Daemon {
         let settings = Arc::new(Settings { certificates });
         let service_manager = ServiceManager::from_env();
         service_manager.starting(config.startup_deadline).await;
-        let wiring = Wiring { results, worlds: worlds.clone(), metrics: metrics.clone(), clock, round };
+        let notifier = Notifier::new(config.node.name.clone(), metrics.notify.clone());
+        notifier.replace(outbound.receivers);
+        let wiring = Wiring {
+            results,
+            worlds: worlds.clone(),
+            metrics: metrics.clone(),
+            notifier: notifier.clone(),
+            clock,
+            round,
+        };
         let plan = Plan::new(&config, zones, probes, targets, settings);
         let Assembly { control, store } = assemble::assemble(&config, plan, wiring).await?;
         let handle = Handle::new(messages);
         let control = tokio::spawn(control.run(inbox, observations, stopped));
+        let heartbeat = Heartbeat::new(outbound.heartbeat);
+        let beating = heartbeat.clone().run(handle.clone(), store.clone(), metrics.heartbeat.clone());
+        let beating = tokio::spawn(beating);
         let tending = tokio::spawn(service_manager.clone().tend(handle.clone(), worlds.clone()));
 
         let (readiness, (requests, reloads)) = (Readiness::default(), mpsc::channel(reload::QUEUE_MAX));
@@ -178,6 +195,7 @@ impl Daemon {
             metrics: metrics.clone(),
             readiness: readiness.clone(),
             reloads: requests,
+            notifier: notifier.clone(),
         };
         let (socket, _socket_file) = open_socket(&config, admin.clone())?;
         let traffic =
@@ -190,17 +208,20 @@ impl Daemon {
             control: handle,
             metrics,
             access_log: access_log.clone(),
+            notifier: notifier.clone(),
+            heartbeat,
             service_manager: service_manager.clone(),
         };
         Ok(Self {
             control,
             stop_control,
             first_round,
-            onlookers: vec![socket, tending],
+            onlookers: vec![socket, tending, beating],
             _socket_file,
             reloader: Reloader::new(present, parts),
             reloads,
             access_log,
+            notifier,
             readiness,
             service_manager,
         })
@@ -270,6 +291,8 @@ impl Daemon {
         if let Err(error) = self.control.await {
             tracing::error!(%error, "the control task ended badly");
         }
+        // After the control task, so that its last decisions are told, too.
+        self.notifier.finish(LAST_WORDS).await;
         self.onlookers.iter().for_each(JoinHandle::abort);
         tracing::info!("stopped");
         Ok(())

@@ -3,6 +3,7 @@
 //! Reading is all or nothing, and every error names the file it is about.
 
 mod certificates;
+mod notify;
 mod origins;
 
 use std::io::Read as _;
@@ -17,6 +18,7 @@ use tidegate_proxy::Target;
 use crate::access_log;
 use crate::certs::{CertificateError, Certificates};
 use crate::cli::{FAILED, USAGE};
+pub use notify::Outbound;
 
 /// The largest file that is read into memory.
 const FILE_MAX: u64 = 256 << 20;
@@ -44,6 +46,8 @@ pub enum LoadError {
     AccessLog { path: PathBuf, detail: String },
     #[error(transparent)]
     AccessLogFile(#[from] access_log::AccessLogError),
+    #[error("{table}: {detail}")]
+    Outbound { table: String, detail: String },
     #[error("origin {origin}: {detail}")]
     Origin { origin: String, detail: String },
     #[error("{}", lines(.0))]
@@ -78,6 +82,7 @@ pub struct Loaded {
     pub probes: Vec<ProbeSpec>,
     pub targets: Vec<Arc<Target>>,
     pub certificates: Arc<Certificates>,
+    pub outbound: Outbound,
 }
 
 /// Reads only the configuration.
@@ -127,13 +132,14 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
     }
     let (probes, targets) = origins::load(&config, folder_of(path), &mut errors);
     let certificates = certificates::load(&config, folder_of(path), &mut warnings, &mut errors);
+    let outbound = notify::load(&config, folder_of(path), &mut errors);
     if let Some(path) = &config.access_log
         && let Err(detail) = access_log::check(path)
     {
         errors.push(LoadError::AccessLog { path: path.clone(), detail });
     }
     match errors.len() {
-        0 => Ok(Loaded { config, warnings, text, zones, probes, targets, certificates }),
+        0 => Ok(Loaded { config, warnings, text, zones, probes, targets, certificates, outbound }),
         1 => Err(errors.remove(0)),
         _ => Err(LoadError::Several(errors)),
     }

@@ -3,6 +3,7 @@
 mod access_log;
 mod fleet;
 mod forget;
+mod notify;
 mod questions;
 mod register;
 mod reload;
@@ -23,6 +24,8 @@ use crate::certs::Certificates;
 pub use access_log::AccessLogMetrics;
 use fleet::FleetMetrics;
 use forget::Known;
+pub(crate) use notify::ReceiverMetrics;
+pub use notify::{HeartbeatMetrics, HeldBack, NotifyMetrics};
 pub use register::Described;
 use register::Register;
 use reload::ReloadMetrics;
@@ -41,6 +44,8 @@ pub struct Metrics {
     records_dropped: IntCounter,
     certificate_expires: IntGaugeVec,
     pub(crate) access_log: AccessLogMetrics,
+    pub(crate) notify: NotifyMetrics,
+    pub(crate) heartbeat: HeartbeatMetrics,
 }
 
 impl Metrics {
@@ -74,6 +79,8 @@ impl Metrics {
                 &["name"],
             )?,
             access_log: AccessLogMetrics::new(&new)?,
+            notify: NotifyMetrics::new(&new)?,
+            heartbeat: HeartbeatMetrics::new(&new)?,
             described: new.described(),
             registry,
         })

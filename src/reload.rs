@@ -24,8 +24,10 @@ use crate::app::AppError;
 use crate::app::listeners::{self, Listeners};
 use crate::certs::CertificateError;
 use crate::control::{Handle, NotTaken, Plan, Reload};
+use crate::heartbeat::Heartbeat;
 use crate::load::{self, LoadError, Loaded};
 use crate::metrics::Metrics;
+use crate::notify::Notifier;
 use crate::service_manager::ServiceManager;
 use crate::world::Settings;
 use summary::Summary;
@@ -105,6 +107,8 @@ pub(crate) struct Reloader {
     control: Handle,
     metrics: Arc<Metrics>,
     access_log: Arc<AccessLog>,
+    notifier: Notifier,
+    heartbeat: Heartbeat,
     service_manager: ServiceManager,
 }
 
@@ -114,6 +118,8 @@ pub(crate) struct Parts {
     pub(crate) control: Handle,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access_log: Arc<AccessLog>,
+    pub(crate) notifier: Notifier,
+    pub(crate) heartbeat: Heartbeat,
     pub(crate) service_manager: ServiceManager,
 }
 
@@ -140,6 +146,8 @@ impl Reloader {
             control: parts.control,
             metrics: parts.metrics,
             access_log: parts.access_log,
+            notifier: parts.notifier,
+            heartbeat: parts.heartbeat,
             service_manager: parts.service_manager,
         }
     }
@@ -210,7 +218,7 @@ impl Reloader {
         });
         let read = read.await.map_err(|error| Failure::Panic(error.to_string()))?;
         let (loaded, restart, summary, log) = read.map_err(Failure::Load)?;
-        let Loaded { config, warnings, text, zones, probes, targets, certificates } = loaded;
+        let Loaded { config, warnings, text, zones, probes, targets, certificates, outbound } = loaded;
 
         let wanted = listeners::doors(&config);
         let bound = self.listeners.bind(wanted.iter().copied()).await.map_err(|error| self.taken(error))?;
@@ -224,6 +232,8 @@ impl Reloader {
         self.listeners.serve(bound);
         self.listeners.keep(&wanted);
         self.access_log.commit(log);
+        self.notifier.replace(outbound.receivers);
+        self.heartbeat.replace(outbound.heartbeat);
         self.metrics.certificates(&certificates);
         self.present = Arc::new(config);
         self.summary = summary;

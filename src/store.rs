@@ -21,6 +21,7 @@ use tidegate_health::durable::Durable;
 use tidegate_health::event::Event;
 use tidegate_health::force::Force;
 use tidegate_health::id::Name;
+use tidegate_health::time::Wall;
 use tokio::sync::{Semaphore, oneshot};
 use worker::{Fate, Job, Worker};
 
@@ -62,6 +63,8 @@ pub enum StoreError {
     Full,
     #[error("the store's thread has ended")]
     Gone,
+    #[error("the disk that holds {path} has {free} bytes left")]
+    NoRoom { path: PathBuf, free: u64 },
     #[error("a write failed, and the store could not be opened anew since")]
     Broken,
 }
@@ -93,14 +96,21 @@ pub struct Change {
     pub event: Option<Event>,
     /// Entries that nothing depends on.
     pub records: Vec<Event>,
+    /// That it can be written at all: the time.
+    pub alive: Option<Wall>,
     /// Also lets go of what is too old or too much.
     pub trim: bool,
 }
 
 impl Change {
     fn is_empty(&self) -> bool {
-        let Self { groups, zones, forces, event, records, trim: _ } = self;
-        groups.is_empty() && zones.is_empty() && forces.is_none() && event.is_none() && records.is_empty()
+        let Self { groups, zones, forces, event, records, alive, trim: _ } = self;
+        groups.is_empty()
+            && zones.is_empty()
+            && forces.is_none()
+            && event.is_none()
+            && records.is_empty()
+            && alive.is_none()
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
-use tidegate::metrics::Metrics;
+use tidegate::metrics::{HeldBack, Metrics};
 use tidegate_dns::DropReason;
 use tidegate_health::durable::SwitchKind;
 use tidegate_health::status::Condition;
@@ -161,6 +161,7 @@ fn value_fault(metric: &str, label: &str, value: &str) -> Option<String> {
         ("tidegate_client_connections_refused_total", "reason") => {
             RefusedFor::ALL.map(RefusedFor::as_str).to_vec()
         }
+        ("tidegate_heartbeats_held_back_total", "reason") => HeldBack::ALL.map(HeldBack::as_str).to_vec(),
         ("tidegate_tls_handshakes_failed_total", "reason") => {
             HandshakeFault::ALL.map(HandshakeFault::as_str).to_vec()
         }

@@ -333,6 +333,43 @@ fn every_field_of_the_access_log_is_described() {
     assert_eq!(shown, fields.iter().map(|(name, _)| *name).collect());
 }
 
+/// Whoever reads messages by a program finds every field, in its order, and every kind with its severity.
+#[test]
+fn every_field_and_kind_of_a_notification_is_described() {
+    let source = read("src/notify/message.rs");
+    let (_, fields) = source.split_once("struct Body<'a> {\n").expect("a body is a struct");
+    let (fields, _) = fields.split_once("\n}").expect("the struct ends");
+    let fields: Vec<(&str, bool)> = fields
+        .lines()
+        .filter_map(|line| line.trim().trim_end_matches(',').split_once(": "))
+        .map(|(name, shape)| (name, shape.starts_with("Option<")))
+        .collect();
+    assert!(fields.len() > 15 && fields.contains(&("group", true)), "{fields:?}");
+    let page = read("docs/notifications.md");
+    let rows =
+        page.lines().filter_map(|line| line.strip_prefix("| `")?.strip_suffix(" |")?.split_once("` | "));
+    let rows: Vec<_> = rows.collect();
+    let described: Vec<(&str, bool)> = rows
+        .iter()
+        .filter(|(name, _)| !Severity::ALL.iter().any(|severity| severity.label() == *name))
+        .map(|(name, rest)| (*name, !rest.ends_with("| never")))
+        .collect();
+    assert_eq!(described, fields);
+    let example = blocks(&page, "json").pop().expect("the page shows a message");
+    let example: serde_json::Value = serde_json::from_str(&example).expect("a message is JSON");
+    let shown: BTreeSet<_> = example.as_object().expect("of fields").keys().map(String::as_str).collect();
+    assert_eq!(shown, fields.iter().map(|(name, _)| *name).collect());
+    for kind in EventKind::ALL {
+        let of_it = rows.iter().find(|(name, _)| *name == kind.severity().label());
+        let (_, row) = of_it.expect("each severity has a row");
+        assert!(
+            row.contains(&format!("`{}`", kind.label())),
+            "`{}` is not in the row of its severity",
+            kind.label()
+        );
+    }
+}
+
 /// Whoever asks what abuse is bounded by finds every bound, with its default.
 #[test]
 fn every_limit_is_in_the_security_model() {

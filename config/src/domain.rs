@@ -4,6 +4,7 @@
 //! parallel to those of the [`Fleet`].
 
 mod front;
+mod notify;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -14,6 +15,9 @@ use tidegate_health::fleet::Fleet;
 use tidegate_health::id::{GroupId, Name, SiteId};
 
 pub use self::front::{Certificate, ClientAddress, Limits, Listen, TlsVersion};
+pub use self::notify::{
+    Filter, Heartbeat, HeartbeatMethod, Receiver, Smtp, SmtpTls, UrlSource, Way, Webhook,
+};
 use crate::source::Place;
 use crate::status_set::StatusSet;
 
@@ -47,6 +51,9 @@ pub struct Config {
     pub certificates: Vec<Certificate>,
     pub client_address: ClientAddress,
     pub limits: Limits,
+    /// Who is told what happens, in the order of the text.
+    pub receivers: Vec<Receiver>,
+    pub heartbeat: Option<Heartbeat>,
     /// As written: a relative path is relative to the configuration file.
     pub access_log: Option<PathBuf>,
     pub history: History,

@@ -21,12 +21,14 @@ mod source;
 mod spec;
 mod status_set;
 mod warn;
+mod web_url;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use domain::{
-    Certificate, Check, ClientAddress, ClientCertificate, Config, Ejection, History, HostPattern, Hsts,
-    Limits, Listen, LongLived, Node, OriginEndpoint, OriginHttp, Protocol, Retry, SOCKET_NAME, Scheme,
-    ServiceSettings, Spill, SteerSettings, Timeouts, Tls, TlsVersion, Verify, ZoneSettings,
+    Certificate, Check, ClientAddress, ClientCertificate, Config, Ejection, Filter, Heartbeat,
+    HeartbeatMethod, History, HostPattern, Hsts, Limits, Listen, LongLived, Node, OriginEndpoint, OriginHttp,
+    Protocol, Receiver, Retry, SOCKET_NAME, Scheme, ServiceSettings, Smtp, SmtpTls, Spill, SteerSettings,
+    Timeouts, Tls, TlsVersion, UrlSource, Verify, Way, Webhook, ZoneSettings,
 };
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use network::{Network, NetworkError, exclude};
@@ -36,6 +38,7 @@ pub use source::Place;
 pub use spec::{Section, reference};
 pub use status_set::{StatusSet, StatusSetError};
 pub use warn::check_name_servers;
+pub use web_url::{WebUrl, WebUrlError};
 
 use crate::reader::Field;
 use crate::source::Source;

@@ -6,6 +6,7 @@
 
 mod front;
 mod group;
+mod notify;
 mod origin;
 mod service;
 mod site;
@@ -54,6 +55,8 @@ pub(crate) fn lower(source: &Source<'_>, spec: &RootSpec) -> Config {
         .as_ref()
         .map_or_else(Vec::new, |zones| zone::lower(source, &zones.value, &group_names, &fleet));
 
+    let no_receivers = Named::default();
+    let notify_specs = spec.notify.as_ref().map_or(&no_receivers, |at| &at.value);
     front::deny_redirect_to_nowhere(source, spec);
     let state_dir = top::state_dir(spec);
     Config {
@@ -71,6 +74,8 @@ pub(crate) fn lower(source: &Source<'_>, spec: &RootSpec) -> Config {
         certificates: front::certificates(source, spec),
         client_address: front::client_address(spec),
         limits: front::limits(spec),
+        receivers: notify::receivers(source, notify_specs, &group_names),
+        heartbeat: notify::heartbeat(source, spec.heartbeat.as_ref()),
         access_log: spec.access_log.as_ref().map(|at| at.value.clone()),
         history: top::history(spec),
     }

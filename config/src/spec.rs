@@ -6,6 +6,7 @@
 
 mod front;
 mod group;
+mod notify;
 mod origin;
 mod root;
 mod service;
@@ -15,6 +16,8 @@ mod zone;
 
 pub(crate) use front::{CertificateSpec, ClientAddressSpec, LimitsSpec, ListenSpec};
 pub(crate) use group::{FailbackSpec, GroupSpec, SwitchesSpec};
+pub use notify::{HeartbeatMethod, SmtpTls};
+pub(crate) use notify::{HeartbeatSpec, NotifySpec, SmtpSpec, WebhookSpec};
 pub(crate) use origin::{ClientCertificateSpec, OriginSpec, OriginUrl, TlsSpec, UrlScheme, VerifySpec};
 pub(crate) use root::{HistorySpec, NodeSpec, RootSpec};
 pub(crate) use service::{
@@ -50,7 +53,10 @@ pub fn reference() -> Vec<Section> {
         root::EtcdSpec::SECTION,
         root::EtcdMemberSpec::SECTION,
         root::TokenSpec::SECTION,
-        root::NotifySpec::SECTION,
+        NotifySpec::SECTION,
+        WebhookSpec::SECTION,
+        SmtpSpec::SECTION,
+        HeartbeatSpec::SECTION,
         SiteSpec::SECTION,
         site::FrontDoorCheckSpec::SECTION,
         GroupSpec::SECTION,

@@ -2,6 +2,7 @@
 
 mod fleet;
 mod front;
+mod notify;
 mod site;
 
 pub use site::check_name_servers;
@@ -17,6 +18,7 @@ pub(crate) fn warn(source: &Source<'_>, spec: &RootSpec, config: &Config) {
     listeners(source, spec, config);
     front::warn(source, spec, config);
     site::warn(source, spec, config);
+    notify::warn(source, spec);
     for ((_, group), id) in named(&spec.group).iter().zip(config.fleet.group_ids()) {
         fleet::warn_group(source, group, id, config);
     }

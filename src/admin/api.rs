@@ -2,6 +2,7 @@
 
 mod forces;
 mod history;
+mod notify;
 mod orders;
 mod plain;
 pub(super) mod problem;
@@ -40,6 +41,7 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     pub readiness: Readiness,
     pub reloads: mpsc::Sender<crate::reload::Request>,
+    pub notifier: crate::notify::Notifier,
 }
 
 type Answer<T> = Result<Json<T>, Problem>;
@@ -51,6 +53,7 @@ fn routes() -> Routes {
     let routes = history::routes(routes);
     let routes = orders::routes(routes);
     let routes = forces::routes(routes);
+    let routes = notify::routes(routes);
     reload::routes(routes)
 }
 

@@ -105,6 +105,13 @@ pub struct DoneReply {
     pub done: Done,
 }
 
+/// The answer to a test message that arrived.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NotifyTestReply {
+    pub receiver: String,
+    pub delivered: bool,
+}
+
 /// The answer to a reload that was taken.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReloadReply {

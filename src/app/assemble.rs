@@ -15,6 +15,7 @@ use super::AppError;
 use crate::clock::Clock;
 use crate::control::{Control, Parts, Plan, Publisher, Zone};
 use crate::metrics::Metrics;
+use crate::notify::Notifier;
 use crate::store::{Before, Change, Store, ZoneRecord};
 use crate::world::Worlds;
 
@@ -29,6 +30,7 @@ pub(super) struct Wiring {
     pub(super) results: mpsc::Sender<Observation>,
     pub(super) worlds: Worlds,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) notifier: Notifier,
     pub(super) clock: Clock,
     pub(super) round: watch::Sender<bool>,
 }
@@ -36,7 +38,7 @@ pub(super) struct Wiring {
 pub(super) async fn assemble(
     config: &Config,
     plan: Plan,
-    Wiring { results, worlds, metrics, clock, round }: Wiring,
+    Wiring { results, worlds, metrics, notifier, clock, round }: Wiring,
 ) -> Result<Assembly, AppError> {
     let (store, stored) = Store::open(&config.state_dir)?;
     let fleet = plan.fleet.clone();
@@ -66,6 +68,7 @@ pub(super) async fn assemble(
         zones,
         absent,
         metrics,
+        notifier,
         round,
     });
     Ok(Assembly { control, store })

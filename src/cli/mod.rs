@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tidegate_health::explain::Explanation;
 use tidegate_health::order::Rule;
 
-use crate::admin::shape::{ApiError, DoneReply, ForceAction, ReloadReply, StatusReply};
+use crate::admin::shape::{ApiError, DoneReply, ForceAction, NotifyTestReply, ReloadReply, StatusReply};
 use client::Client;
 
 /// Done.
@@ -109,6 +109,9 @@ enum Command {
     Force(force::ForceArgs),
     /// Leave to their checks again what was forced up or down.
     Unforce(force::LiftArgs),
+    /// Try out who is told what happens.
+    #[command(subcommand)]
+    Notify(NotifyCommand),
     /// Print the script that completes `tidegate` in a shell.
     Completions { shell: Shell },
     /// Print this command's manual page.
@@ -116,6 +119,17 @@ enum Command {
         /// Write a page for `tidegate` and one for each of its commands into this folder.
         #[arg(long, value_name = "FOLDER")]
         out: Option<PathBuf>,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+enum NotifyCommand {
+    /// Send a test message to one receiver and say whether it arrived.
+    Test {
+        /// The receiver: NAME of a table [notify.NAME].
+        receiver: String,
+        #[command(flatten)]
+        socket: SocketArg,
     },
 }
 
@@ -199,6 +213,12 @@ pub fn run() -> u8 {
         Command::Undrain(args) => force::lift(&args, ForceAction::Undrain),
         Command::Force(args) => force::force(&args),
         Command::Unforce(args) => force::lift(&args, ForceAction::Unforce),
+        Command::Notify(NotifyCommand::Test { receiver, socket }) => {
+            let path = format!("/api/v1/notify/{}/test", client::segment(&receiver));
+            talk(&socket, "POST", &path, None, |reply: &NotifyTestReply| {
+                format!("the test message has arrived at {}", reply.receiver)
+            })
+        }
         Command::Completions { shell } => manual::completions(Cli::command(), shell),
         Command::Man { out } => manual::man(Cli::command(), out.as_deref()),
     }

@@ -31,6 +31,7 @@ use tracing::Level;
 
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::notify::Notifier;
 pub use handle::{Handle, Message};
 use leaving::Leaving;
 pub use persist::Zone;
@@ -57,6 +58,7 @@ pub struct Control {
     persister: Persister,
     publisher: Publisher,
     metrics: Arc<Metrics>,
+    notifier: Notifier,
     round: watch::Sender<bool>,
     orders: Vec<(u64, oneshot::Sender<Result<Done, Refusal>>)>,
     force_orders: Vec<(u64, oneshot::Sender<Result<Forced, Refusal>>)>,
@@ -89,6 +91,7 @@ pub struct Parts {
     /// Zones that only the store knows: they may come back.
     pub absent: BTreeMap<Name, Zone>,
     pub metrics: Arc<Metrics>,
+    pub notifier: Notifier,
     /// Told once: the first complete round of probes is in and what it led to is published.
     pub round: watch::Sender<bool>,
 }
@@ -110,6 +113,7 @@ impl Control {
             probes: parts.probes,
             publisher: parts.publisher,
             metrics: parts.metrics,
+            notifier: parts.notifier,
             round: parts.round,
             orders: Vec::new(),
             force_orders: Vec::new(),
@@ -236,6 +240,7 @@ impl Control {
             }
         };
         tell(&event);
+        self.notifier.happened(&event);
         self.feed(heard);
     }
 
@@ -292,6 +297,7 @@ impl Control {
 
     fn tell(&self, event: &Event) {
         tell(event);
+        self.notifier.happened(event);
         self.metrics.happened(event);
     }
 

@@ -22,7 +22,7 @@ pub struct Changed {
     pub changed: usize,
 }
 
-/// By kind (`sites`, `groups`, `services`, `origins`, `zones`, `listeners`, `certificates`, `settings`); kinds without a change are
+/// By kind (`sites`, `groups`, `services`, `origins`, `zones`, `listeners`, `certificates`, `receivers`, `settings`); kinds without a change are
 /// left out.
 pub type Changes = BTreeMap<String, Changed>;
 
@@ -65,6 +65,11 @@ impl Summary {
         for (path, certificate) in loaded.certificates.files() {
             parts.add("certificates", &path.display().to_string(), &format!("{certificate:?}"));
         }
+        for (receiver, digest) in config.receivers.iter().zip(&loaded.outbound.digests) {
+            parts.add("receivers", &receiver.name, &format!("{receiver:?} {digest}"));
+        }
+        let heartbeat = (&config.heartbeat, loaded.outbound.digests.last());
+        parts.add("settings", "heartbeat", &format!("{heartbeat:?}"));
         let listen = &config.listen;
         parts.add("settings", "tls", &format!("{} {:?}", listen.http2, listen.tls_version_min));
         parts.add("settings", "access_log", &format!("{:?}", config.access_log));

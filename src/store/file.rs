@@ -17,6 +17,9 @@ use crate::history::Bounds;
 /// The layout of the file; a newer one is not touched.
 const SCHEMA: u64 = 1;
 
+/// Room for some dozens of decisions.
+const ROOM_MIN: u64 = 256 << 10;
+
 type Records = TableDefinition<'static, &'static str, &'static [u8]>;
 
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
@@ -31,6 +34,14 @@ pub(super) fn create_folder(folder: &Path) -> Result<(), StoreError> {
         .mode(0o750)
         .create(folder)
         .map_err(|source| StoreError::Folder { path: folder.to_owned(), source })
+}
+
+/// Whether the disk has room for the file to grow: a write that fits into what the file has already does not show it.
+pub(super) fn check_room(path: &Path) -> Result<(), StoreError> {
+    let failed = |error: rustix::io::Errno| StoreError::from(boxed(redb::Error::Io(error.into())));
+    let disk = rustix::fs::statvfs(path).map_err(failed)?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    if free < ROOM_MIN { Err(StoreError::NoRoom { path: path.to_owned(), free }) } else { Ok(()) }
 }
 
 /// Opens the file, or makes it where there is none.
@@ -130,6 +141,9 @@ pub(super) fn write(database: &Database, change: &Change, bounds: &Bounds) -> Re
     }
     let entries: Vec<_> = change.event.iter().chain(&change.records).collect();
     rings::add(&transaction, &entries, bounds)?;
+    if let Some(at) = change.alive {
+        transaction.open_table(META).map_err(boxed)?.insert("alive", at.0).map_err(boxed)?;
+    }
     Ok(transaction.commit().map_err(boxed)?)
 }
 

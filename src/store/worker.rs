@@ -72,7 +72,8 @@ impl Worker {
             return;
         }
         let bounds = *self.bounds.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut result = self.with(|database| file::write(database, &change, &bounds));
+        let room = if change.alive.is_some() { file::check_room(&self.path) } else { Ok(()) };
+        let mut result = room.and_then(|()| self.with(|database| file::write(database, &change, &bounds)));
         if change.trim && result.is_ok() {
             result = self.with(|database| rings::trim(database, &bounds, wall()));
         }

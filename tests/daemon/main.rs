@@ -15,6 +15,7 @@ mod history;
 mod http2;
 mod idle;
 mod metrics;
+mod notify;
 mod recorder;
 mod refusals;
 mod regression;

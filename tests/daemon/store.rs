@@ -12,7 +12,7 @@ async fn start(scene: &mut Scene, disk: &Disk) {
 }
 
 /// Switches to and fro until one is refused; its refusal.
-async fn switch_until_refused(scene: &Scene) -> Value {
+pub(crate) async fn switch_until_refused(scene: &Scene) -> Value {
     // A page or two may be free inside the store's file still.
     for turn in 0..500 {
         let to = if scene.active().await.as_deref() == Some("main") { "dr" } else { "main" };
@@ -27,7 +27,7 @@ async fn switch_until_refused(scene: &Scene) -> Value {
 }
 
 /// Two sites that are fit, and a daemon whose state is on a disk that is soon full.
-async fn on_a_small_disk() -> (Scene, Disk) {
+pub(crate) async fn on_a_small_disk() -> (Scene, Disk) {
     let mut scene = Scene::set(Script { sites: vec![("main", 1), ("dr", 1)], ..Script::default() }).await;
     // The disk is in another namespace; the socket must be where both see it.
     let socket = scene.path("tidegate.sock");

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tidegate_health::fleet::FirstStart;
 
 use super::front::{CertificateSpec, ClientAddressSpec, LimitsSpec, ListenSpec};
-use super::value::{DAY, HOUR, MINUTE, command, days, ips, machine, ms, name, names, path};
+use super::notify::{HeartbeatSpec, NotifySpec};
+use super::value::{DAY, HOUR, MINUTE, days, ips, machine, ms, name, names, path};
 use super::{GroupSpec, ServiceSpec, SiteSpec, ZoneSpec, spec};
 use crate::reader::{Field, Named};
 use crate::source::At;
@@ -63,8 +64,10 @@ spec! {
         pending etcd: EtcdSpec = EtcdSpec::read,
         /// Who may use the API over the network.
         pending token: Named<TokenSpec> = |field| field.named(TokenSpec::read),
-        /// Whom to tell.
-        pending notify: Named<NotifySpec> = |field| field.named(NotifySpec::read),
+        /// Whom to tell what happens. Default nobody.
+        optional notify: Named<NotifySpec> = |field| field.named(NotifySpec::read),
+        /// A sign of life for somebody outside. Default none.
+        optional heartbeat: HeartbeatSpec = HeartbeatSpec::read,
     }
 }
 
@@ -122,15 +125,5 @@ spec! {
         required role: u8 = |field| field.one_of(&[("view", 0), ("operate", 1), ("admin", 2)]),
         /// The token's hash, as the command that made it printed it.
         required hash: String = Field::text,
-    }
-}
-
-spec! {
-    /// One who is told of switches, freezes and refused actions.
-    struct NotifySpec in "notify.NAME" {
-        /// Called with a JSON body.
-        optional webhook: String = Field::text,
-        /// Started with a JSON text on its standard input.
-        optional command: Vec<At<String>> = command,
     }
 }

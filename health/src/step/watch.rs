@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{Effect, note};
-use crate::event::EventKind;
+use crate::event::{Event, EventKind};
 use crate::facts::Isolation;
 use crate::fleet::Fleet;
 use crate::id::GroupId;
@@ -105,7 +105,8 @@ fn standbys(fleet: &Fleet, state: &mut State, id: GroupId, now: Now, effects: &m
             }
             Some(News::Over) => (EventKind::StandbyFit, format!("standby site `{name}` is fit again")),
         };
-        effects.push(Effect::Record(note(Some(&group.name), kind, reason, now)));
+        let event = note(Some(&group.name), kind, reason, now);
+        effects.push(Effect::Record(Event { site: Some(name.clone()), ..event }));
     }
 }
 
@@ -120,7 +121,8 @@ fn diverged(fleet: &Fleet, state: &mut State, id: GroupId, now: Now, effects: &m
             "the data at `{site}` may have forked: the group left it and nothing fenced it; no move goes there before it \
              is resynced"
         );
-        effects.push(Effect::Record(note(Some(&fleet.group(id).name), EventKind::Diverged, reason, now)));
+        let event = note(Some(&fleet.group(id).name), EventKind::Diverged, reason, now);
+        effects.push(Effect::Record(Event { site: Some(site.clone()), ..event }));
     }
     own.told_diverged.clone_from(&own.durable.diverged);
 }

@@ -14,21 +14,24 @@ use super::{Admin, routes};
 use crate::admin::caller::{Caller, Role};
 use crate::control::Handle;
 use crate::metrics::Metrics;
+use crate::notify::Notifier;
 use crate::store::Store;
 
 /// What is behind the routes, without a control task: whatever gets that far is told that the daemon is stopping.
 fn admin() -> (Admin, TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let (store, _) = Store::open(folder.path()).expect("a store");
+    let metrics = Arc::new(Metrics::new().expect("metrics"));
     let admin = Admin {
         node: "edge".into(),
         started: Wall(0),
         control: Handle::new(mpsc::channel(1).0),
         store,
         worlds: Default::default(),
-        metrics: Arc::new(Metrics::new().expect("metrics")),
+        metrics: metrics.clone(),
         readiness: Default::default(),
         reloads: mpsc::channel(1).0,
+        notifier: Notifier::new("edge".into(), metrics.notify.clone()),
     };
     (admin, folder)
 }
