@@ -3,6 +3,7 @@
 //! Reading is all or nothing, and every error names the file it is about.
 
 mod certificates;
+mod checks;
 mod notify;
 mod origins;
 
@@ -131,6 +132,7 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
         }
     }
     let (probes, targets) = origins::load(&config, folder_of(path), &mut errors);
+    warnings.extend(checks::look_for(&config.programs));
     let certificates = certificates::load(&config, folder_of(path), &mut warnings, &mut errors);
     let outbound = notify::load(&config, folder_of(path), &mut errors);
     if let Some(path) = &config.access_log

@@ -1,6 +1,7 @@
 //! What Prometheus scrapes. Every label is bounded by the configuration or by a fixed set.
 
 mod access_log;
+mod checks;
 mod fleet;
 mod forget;
 mod notify;
@@ -16,12 +17,13 @@ use prometheus::{Encoder, IntCounter, IntGaugeVec, Registry, TextEncoder};
 use tidegate_health::durable::SwitchKind;
 use tidegate_health::event::{Event, EventKind};
 use tidegate_health::fleet::Fleet;
-use tidegate_health::id::GroupId;
+use tidegate_health::id::{GroupId, OriginId};
 use tidegate_health::state::State;
 use tidegate_probe::Observation;
 
 use crate::certs::Certificates;
 pub use access_log::AccessLogMetrics;
+use checks::CheckMetrics;
 use fleet::FleetMetrics;
 use forget::Known;
 pub(crate) use notify::ReceiverMetrics;
@@ -36,6 +38,7 @@ pub struct Metrics {
     registry: Registry,
     described: Vec<Described>,
     fleet: FleetMetrics,
+    checks: CheckMetrics,
     pub(crate) traffic: TrafficMetrics,
     reload: ReloadMetrics,
     refused_orders: IntCounter,
@@ -60,6 +63,7 @@ impl Metrics {
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Ok(Self {
             fleet: FleetMetrics::new(&new)?,
+            checks: CheckMetrics::new(&new)?,
             traffic: TrafficMetrics::new(&new)?,
             reload: ReloadMetrics::new(&new)?,
             refused_orders: new.counter("refused_orders_total", "Orders of operators that were refused.")?,
@@ -120,6 +124,7 @@ impl Metrics {
     pub fn replace(&self, new: &Fleet) {
         let known = Known::of(new);
         self.fleet.forget(&known);
+        self.checks.forget(&known);
         self.traffic.forget(&known);
         self.expect(new);
     }
@@ -159,6 +164,16 @@ impl Metrics {
     /// Counts a finished probe.
     pub fn probed(&self, fleet: &Fleet, observation: &Observation) {
         self.fleet.probed(fleet, observation);
+    }
+
+    /// Takes over when the certificate of an origin ends, in seconds since 1970.
+    pub fn certificate_of(&self, fleet: &Fleet, origin: OriginId, end: i64) {
+        self.checks.certificate_ends(fleet, origin, end);
+    }
+
+    /// Takes over whether the check of an origin warns.
+    pub fn check_warns(&self, fleet: &Fleet, origin: OriginId, warns: bool) {
+        self.checks.warns(fleet, origin, warns);
     }
 
     /// Counts what is only an entry of the history.

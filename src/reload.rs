@@ -295,6 +295,8 @@ fn keep_until_restart(present: &Config, new: &mut Config) -> Vec<RestartKey> {
         present.probes_per_target_max.to_string(),
         new.probes_per_target_max.to_string(),
     );
+    compare("check_commands_max", present.check_commands_max.to_string(), new.check_commands_max.to_string());
+    new.check_commands_max = present.check_commands_max;
     new.state_dir.clone_from(&present.state_dir);
     new.node.name = present.node.name.clone();
     new.listen.socket.clone_from(&present.listen.socket);

@@ -3,6 +3,7 @@
 //! Everything here has been checked: names are resolved to indices, bounds hold, and the vectors that say so are
 //! parallel to those of the [`Fleet`].
 
+mod check;
 mod front;
 mod notify;
 
@@ -14,12 +15,12 @@ use std::time::Duration;
 use tidegate_health::fleet::Fleet;
 use tidegate_health::id::{GroupId, Name, SiteId};
 
+pub use self::check::{Check, Program};
 pub use self::front::{Certificate, ClientAddress, Limits, Listen, TlsVersion};
 pub use self::notify::{
     Filter, Heartbeat, HeartbeatMethod, Receiver, Smtp, SmtpTls, UrlSource, Way, Webhook,
 };
 use crate::source::Place;
-use crate::status_set::StatusSet;
 
 /// The file of the control socket in `state_dir`, unless the configuration names another.
 pub const SOCKET_NAME: &str = "tidegate.sock";
@@ -46,6 +47,10 @@ pub struct Config {
     pub drain_deadline: Duration,
     /// Concurrent probes per target address, at least one.
     pub probes_per_target_max: u32,
+    /// Programs of checks that may run at a time, at least one.
+    pub check_commands_max: u32,
+    /// Programs that checks run, each once.
+    pub programs: Vec<Program>,
     /// Of HTTPS and DNS over TLS. The first one serves clients that send no name or an unknown one; never empty where
     /// there is a listener that needs one.
     pub certificates: Vec<Certificate>,
@@ -128,25 +133,6 @@ pub enum Verify {
     Ca(PathBuf),
     /// Every one.
     Off,
-}
-
-/// How an origin is probed. When, and what the results mean, is in the fleet's `Thresholds`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Check {
-    /// A GET passes with an expected status and, where wanted, an expected body.
-    Http {
-        /// Path and query, starting with `/`.
-        path: String,
-        /// The `Host` header; the origin's address where there is none.
-        host: Option<Name>,
-        expect_status: StatusSet,
-        /// Text the body must contain.
-        expect_body: Option<String>,
-        /// Present where the origin speaks HTTPS.
-        tls: Option<Tls>,
-    },
-    /// Connecting is enough.
-    Tcp,
 }
 
 /// How a service is proxied.

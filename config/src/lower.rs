@@ -4,6 +4,7 @@
 //! After an error the lowering goes on with a placeholder, to find the other errors too; the result is then thrown
 //! away.
 
+mod check;
 mod front;
 mod group;
 mod notify;
@@ -71,6 +72,8 @@ pub(crate) fn lower(source: &Source<'_>, spec: &RootSpec) -> Config {
         startup_deadline: value_or(&spec.startup_deadline, Duration::from_secs(5)),
         drain_deadline: value_or(&spec.drain_deadline, Duration::from_secs(30)),
         probes_per_target_max: small(&spec.probes_per_target_max, 4),
+        check_commands_max: small(&spec.check_commands_max, 16),
+        programs: check::programs(spec),
         certificates: front::certificates(source, spec),
         client_address: front::client_address(spec),
         limits: front::limits(spec),

@@ -4,6 +4,7 @@
 //! text of the reference. What a table cannot know alone (whether a name exists, whether two keys fit together) is
 //! for the lowering.
 
+mod check;
 mod front;
 mod group;
 mod notify;
@@ -14,15 +15,14 @@ mod site;
 mod value;
 mod zone;
 
+pub(crate) use check::{CheckKind, CheckSpec, KINDS};
 pub(crate) use front::{CertificateSpec, ClientAddressSpec, LimitsSpec, ListenSpec};
 pub(crate) use group::{FailbackSpec, GroupSpec, SwitchesSpec};
 pub use notify::{HeartbeatMethod, SmtpTls};
 pub(crate) use notify::{HeartbeatSpec, NotifySpec, SmtpSpec, WebhookSpec};
 pub(crate) use origin::{ClientCertificateSpec, OriginSpec, OriginUrl, TlsSpec, UrlScheme, VerifySpec};
 pub(crate) use root::{HistorySpec, NodeSpec, RootSpec};
-pub(crate) use service::{
-    CheckKind, CheckSpec, EjectionSpec, HstsSpec, RetrySpec, ServiceSpec, TimeoutsSpec,
-};
+pub(crate) use service::{EjectionSpec, HstsSpec, RetrySpec, ServiceSpec, TimeoutsSpec};
 pub(crate) use site::SiteSpec;
 pub(crate) use value::name_fault;
 pub(crate) use zone::{SteerSpec, ZoneSpec};

@@ -36,6 +36,8 @@ fn numbers_and_durations_have_bounds() {
         ("", "drain_deadline", "\"1h\"", "\"1h1s\""),
         ("", "probes_per_target_max", "1", "0"),
         ("", "probes_per_target_max", "1024", "1025"),
+        ("", "check_commands_max", "1", "0"),
+        ("", "check_commands_max", "256", "257"),
         ("limits", "connections_max", "1", "0"),
         ("limits", "connections_max", "1000000", "1000001"),
         ("limits", "header_timeout", "\"10ms\"", "\"9ms\""),

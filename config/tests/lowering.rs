@@ -118,7 +118,7 @@ fn tls_and_checks_refine_from_the_service_to_the_origin() {
     let off = |name: &str| tls(Verify::Off, name, Some(&edge));
     let check_tls = |i: usize| match &config.origins[i].check {
         Check::Http { tls, .. } => tls.clone(),
-        Check::Tcp => None,
+        other => panic!("{other:?}"),
     };
     assert_eq!(config.origins[0].scheme, Scheme::Https(own("inner.example")));
     assert_eq!(check_tls(0), Some(own("check.example")));

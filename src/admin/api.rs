@@ -3,6 +3,7 @@
 mod forces;
 mod history;
 mod notify;
+mod observations;
 mod orders;
 mod plain;
 pub(super) mod problem;
@@ -54,6 +55,7 @@ fn routes() -> Routes {
     let routes = orders::routes(routes);
     let routes = forces::routes(routes);
     let routes = notify::routes(routes);
+    let routes = observations::routes(routes);
     reload::routes(routes)
 }
 

@@ -55,8 +55,11 @@ pub(super) async fn assemble(
     tell_start(&fleet, &state);
     metrics.expect(&fleet);
     let publisher = Publisher::new(worlds, &state);
-    let settings =
-        Settings { per_target_max: config.probes_per_target_max as usize, seed: fastrand::u64(..) };
+    let settings = Settings {
+        per_target_max: config.probes_per_target_max as usize,
+        commands_max: config.check_commands_max as usize,
+        seed: fastrand::u64(..),
+    };
     let probes = Scheduler::start(plan.probes.clone(), results, settings);
     let control = Control::new(Parts {
         plan,

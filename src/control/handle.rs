@@ -8,9 +8,10 @@ use tidegate_health::force::{ForceKind, ForceOrder, Forced, Preview, Selector};
 use tidegate_health::id::{GroupId, Name};
 use tidegate_health::order::{Done, Order, Refusal};
 use tidegate_health::status::Status;
+use tidegate_probe::Report;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{NotTaken, Reload, Taken};
+use super::{NotHeard, NotTaken, Reload, Taken};
 
 /// Something the control task is told or asked.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub enum Message {
     Explain(GroupId, Arc<Fleet>, oneshot::Sender<Explanation>),
     /// By name: a message may be older than the present numbers.
     Ejected(Name),
+    /// Of origins by name, for the same reason.
+    Reports(Vec<(Name, Report)>, oneshot::Sender<Result<(), NotHeard>>),
     Reload(Box<Reload>, oneshot::Sender<Result<Taken, NotTaken>>),
     Alive(oneshot::Sender<()>),
 }
@@ -63,6 +66,11 @@ impl Handle {
 
     pub async fn explain(&self, fleet: Arc<Fleet>, group: GroupId) -> Option<Explanation> {
         self.ask(|answer| Message::Explain(group, fleet, answer)).await
+    }
+
+    /// Passes on what somebody says of origins: all of it, or none and why.
+    pub async fn report(&self, reports: Vec<(Name, Report)>) -> Option<Result<(), NotHeard>> {
+        self.ask(|answer| Message::Reports(reports, answer)).await
     }
 
     /// Takes another configuration, or none of it. The answer comes after every reader sees the new one.

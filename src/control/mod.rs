@@ -4,6 +4,7 @@
 //! only then answers the orders that the World now honours.
 
 mod handle;
+mod hearsay;
 mod leaving;
 mod persist;
 mod plan;
@@ -33,6 +34,8 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::notify::Notifier;
 pub use handle::{Handle, Message};
+pub use hearsay::NotHeard;
+use hearsay::Warnings;
 use leaving::Leaving;
 pub use persist::Zone;
 use persist::{Finished, Persister, Subject};
@@ -64,6 +67,8 @@ pub struct Control {
     force_orders: Vec<(u64, oneshot::Sender<Result<Forced, Refusal>>)>,
     orders_seen: u64,
     batch: Batch,
+    /// Origins whose checks warn, with what they say.
+    warnings: Warnings,
     /// Targets of configurations before this one that may still have work, by name.
     leaving: Leaving,
     /// One at a time; its size is no concern of the loop's.
@@ -119,6 +124,7 @@ impl Control {
             force_orders: Vec::new(),
             orders_seen: 0,
             batch: Batch::default(),
+            warnings: Warnings::default(),
             leaving: Leaving::default(),
             reloading: None,
         };
@@ -200,6 +206,9 @@ impl Control {
                     self.feed(Input::Ejected { origin });
                 }
             }
+            Message::Reports(reports, answer) => {
+                let _ = answer.send(self.hear(reports));
+            }
             Message::Reload(reload, answer) => self.begin_reload(*reload, answer),
             Message::Alive(answer) => {
                 let _ = answer.send(());
@@ -213,6 +222,7 @@ impl Control {
             return;
         }
         self.metrics.probed(&self.plan.fleet, observation);
+        self.heed(observation);
         let failure = match &observation.outcome {
             Outcome::Pass => {
                 // Live traffic may try the origin again.

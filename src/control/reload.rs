@@ -152,6 +152,8 @@ impl Control {
         self.persister.take_over(&self.plan, written);
         self.publisher.take_over(&self.state);
         self.probes.replace(self.plan.probes.clone());
+        // Numbers mean something else now; what goes on warning says so again.
+        self.warnings.clear();
         self.metrics.replace(&self.plan.fleet);
         self.perform(effects);
         self.note(Event::new(self.clock.now().wall, EventKind::Reloaded, by, what));

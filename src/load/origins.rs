@@ -14,7 +14,7 @@ use tidegate_health::id::OriginId;
 use tidegate_probe::{CaBundle, HttpCheck, Identity, Kind, ProbeSpec, StatusSet, Timing, TlsCheck};
 use tidegate_proxy::{EjectionPolicy, Target, TlsTarget};
 
-use super::{LoadError, read};
+use super::{LoadError, checks, read};
 
 /// Probes and targets of all origins; what cannot be used is added to `errors`, and then the result is not whole.
 pub(super) fn load(
@@ -41,7 +41,7 @@ pub(super) fn load(
     loaded
 }
 
-enum Fault {
+pub(super) enum Fault {
     /// An origin before this one has told the same.
     Said,
     Load(LoadError),
@@ -49,14 +49,14 @@ enum Fault {
 }
 
 impl Fault {
-    fn origin(error: impl std::fmt::Display) -> Self {
+    pub(super) fn origin(error: impl std::fmt::Display) -> Self {
         Self::Origin(error.to_string())
     }
 }
 
 /// Private certificate authorities and client certificates by path, each read once. None: it was no use, and that has
 /// been said.
-struct Bundles {
+pub(super) struct Bundles {
     /// Relative paths start here.
     folder: PathBuf,
     read: HashMap<PathBuf, Option<Bundle>>,
@@ -119,9 +119,10 @@ fn bundle(path: &Path) -> Result<Bundle, LoadError> {
 fn probe(config: &Config, id: OriginId, bundles: &mut Bundles) -> Result<ProbeSpec, Fault> {
     let endpoint = &config.origins[id.index()];
     let thresholds = config.fleet.origin(id).thresholds;
-    let kind = match &endpoint.check {
-        Check::Tcp => Kind::Tcp,
-        Check::Http { path, host, expect_status, expect_body, tls } => {
+    let other = checks::kind(&endpoint.check, &checks::Place::of(config, id), bundles)?;
+    let kind = match (&endpoint.check, other) {
+        (_, Some(kind)) => kind,
+        (Check::Http { path, host, expect_status, expect_body, tls }, None) => {
             let host = host.as_deref().map_or_else(|| endpoint.addr.to_string(), str::to_owned);
             let statuses = StatusSet::new(expect_status.ranges()).map_err(Fault::origin)?;
             let mut check = HttpCheck::new(path, &host, statuses).map_err(Fault::origin)?;
@@ -136,6 +137,8 @@ fn probe(config: &Config, id: OriginId, bundles: &mut Bundles) -> Result<ProbeSp
             }
             Kind::Http(check)
         }
+        // Only HTTP is left to this place.
+        (_, None) => Kind::Tcp,
     };
     let timing = Timing {
         interval: thresholds.interval,
@@ -145,7 +148,7 @@ fn probe(config: &Config, id: OriginId, bundles: &mut Bundles) -> Result<ProbeSp
     ProbeSpec::new(id, endpoint.addr, kind, timing).map_err(Fault::origin)
 }
 
-fn tls_check(tls: &Tls, ip: IpAddr, bundles: &mut Bundles) -> Result<TlsCheck, Fault> {
+pub(super) fn tls_check(tls: &Tls, ip: IpAddr, bundles: &mut Bundles) -> Result<TlsCheck, Fault> {
     let verify = match &tls.verify {
         Verify::System => tidegate_probe::Verify::System,
         Verify::Off => tidegate_probe::Verify::Off,

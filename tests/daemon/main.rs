@@ -14,6 +14,7 @@ mod failover;
 mod history;
 mod http2;
 mod idle;
+mod kinds;
 mod metrics;
 mod notify;
 mod recorder;

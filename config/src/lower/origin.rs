@@ -1,16 +1,13 @@
 //! Origins: how one is reached, and how it is checked.
 
-use std::time::Duration;
-
 use tidegate_health::fleet::Thresholds;
 use tidegate_health::id::Name;
 
-use super::{small, value_or, value_or_default};
-use crate::domain::{Check, ClientCertificate, HostPattern, OriginEndpoint, Protocol, Scheme, Tls, Verify};
+use super::{check, small, value_or_default};
+use crate::domain::{ClientCertificate, HostPattern, OriginEndpoint, Protocol, Scheme, Tls, Verify};
 use crate::source::{At, Source};
 use crate::spec::{
-    CheckKind, CheckSpec, ClientCertificateSpec, OriginSpec, OriginUrl, ServiceSpec, TlsSpec, UrlScheme,
-    VerifySpec,
+    CheckSpec, ClientCertificateSpec, OriginSpec, OriginUrl, ServiceSpec, TlsSpec, UrlScheme, VerifySpec,
 };
 
 /// What the origins of one service have in common.
@@ -38,7 +35,7 @@ impl<'s> Template<'s> {
         let unverified = Tls { verify: Verify::System, server_name: host.clone(), client_certificate: None };
         deny_repeated_origins(source, spec);
         Self {
-            thresholds: thresholds(source, check),
+            thresholds: check::thresholds(source, spec.check.as_ref()),
             protocol: value_or_default(&spec.protocol),
             check,
             tls: refine(&unverified, spec.tls.as_ref()),
@@ -66,7 +63,7 @@ pub(super) fn lower(
     let host_header = spec.host_header.as_ref().map(|at| Name::from(at.value.as_str()));
     let endpoint = OriginEndpoint {
         addr: url.value.addr,
-        check: check(&scheme, &tls, template),
+        check: check::check(&scheme, &tls, template.host.as_ref(), template.check),
         scheme,
         host_header,
         weight: small(&spec.weight, 1),
@@ -76,7 +73,7 @@ pub(super) fn lower(
 }
 
 /// The more special settings over the more general ones.
-fn refine(general: &Tls, special: Option<&At<TlsSpec>>) -> Tls {
+pub(super) fn refine(general: &Tls, special: Option<&At<TlsSpec>>) -> Tls {
     let Some(special) = special.map(|at| &at.value) else {
         return general.clone();
     };
@@ -98,44 +95,6 @@ fn refine(general: &Tls, special: Option<&At<TlsSpec>>) -> Tls {
 fn client_certificate(spec: &At<ClientCertificateSpec>) -> Option<ClientCertificate> {
     let (cert, key) = (spec.value.cert.as_ref()?, spec.value.key.as_ref()?);
     Some(ClientCertificate { cert: cert.value.clone(), key: key.value.clone() })
-}
-
-fn check(scheme: &Scheme, tls: &Tls, template: &Template<'_>) -> Check {
-    let none = CheckSpec::default();
-    let spec = template.check.unwrap_or(&none);
-    let kind = match spec.kind.as_ref().map(|at| at.value) {
-        Some(kind) => kind,
-        None if *scheme == Scheme::Tcp => CheckKind::Tcp,
-        None => CheckKind::Http,
-    };
-    if kind == CheckKind::Tcp {
-        return Check::Tcp;
-    }
-    let configured = spec.host.as_ref().map(|at| Name::from(at.value.as_str()));
-    let speaks_tls = matches!(scheme, Scheme::Https(_)) || (*scheme == Scheme::Tcp && spec.tls.is_some());
-    Check::Http {
-        path: spec.path.as_ref().map_or_else(|| "/".to_owned(), |at| at.value.clone()),
-        host: configured.or_else(|| template.host.clone()),
-        expect_status: spec.expect_status.as_ref().map(|at| at.value.clone()).unwrap_or_default(),
-        expect_body: spec.expect_body.as_ref().map(|at| at.value.clone()),
-        tls: speaks_tls.then(|| refine(tls, spec.tls.as_ref())),
-    }
-}
-
-fn thresholds(source: &Source<'_>, check: Option<&CheckSpec>) -> Thresholds {
-    let none = CheckSpec::default();
-    let check = check.unwrap_or(&none);
-    let interval = value_or(&check.interval, Duration::from_secs(1));
-    if let Some(fast) = check.fast_interval.as_ref().filter(|fast| fast.value > interval) {
-        source.error(&fast.place, "`fast_interval` is longer than `interval`");
-    }
-    Thresholds {
-        fall: small(&check.fall, 3),
-        rise: small(&check.rise, 2),
-        interval,
-        fast_interval: value_or(&check.fast_interval, Duration::from_millis(250).min(interval)),
-        timeout: value_or(&check.timeout, Duration::from_millis(500).min(interval / 2)),
-    }
 }
 
 fn deny_scheme_of_other_protocol(source: &Source<'_>, url: &At<OriginUrl>, protocol: Protocol) {

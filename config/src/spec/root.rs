@@ -31,6 +31,9 @@ spec! {
         optional drain_deadline: Duration = |field| field.duration(ms(0)..=HOUR),
         /// Concurrent checks of one address. Default 4, 1 to 1024. A change needs a restart.
         optional probes_per_target_max: u64 = |field| field.integer(1..=1024),
+        /// Programs of checks that run at a time; others wait for their turn. Default 16, 1 to 256. A change needs a
+        /// restart.
+        optional check_commands_max: u64 = |field| field.integer(1..=256),
         /// This edge.
         optional node: NodeSpec = NodeSpec::read,
         /// Where it listens.

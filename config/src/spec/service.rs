@@ -5,15 +5,11 @@ use std::time::Duration;
 
 use super::origin::split_port;
 use super::value::{DAY, HOUR, MINUTE, days, ms, name};
-use super::{OriginSpec, TlsSpec, spec};
+use super::{CheckSpec, OriginSpec, TlsSpec, spec};
 use crate::dns_name::domain_name;
 use crate::domain::{LongLived, OriginHttp, Protocol, Spill};
 use crate::reader::{Field, Named};
 use crate::source::At;
-use crate::status_set::{StatusSet, StatusSetError};
-
-const PATH_BYTES_MAX: usize = 4096;
-const BODY_TEXT_BYTES_MAX: usize = 1024;
 
 spec! {
     /// What is served: HTTP hosts, a TCP port, a TLS name.
@@ -85,45 +81,6 @@ spec! {
     }
 }
 
-/// What a check does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CheckKind {
-    Http,
-    Tcp,
-}
-
-spec! {
-    /// How origins are checked, and what the results mean.
-    struct CheckSpec in "service.NAME.check" {
-        /// `"http"` or `"tcp"` (connecting is enough). Default what the origin's URL says.
-        optional kind: CheckKind = |field| field.one_of(&[("http", CheckKind::Http), ("tcp", CheckKind::Tcp)]),
-        /// Path and query that are asked for. Default `"/"`.
-        optional path: String = request_target,
-        /// Only `"GET"`, the default.
-        optional method: () = |field| field.one_of(&[("GET", ())]),
-        /// The `Host` header. Default the first of `hosts` without a `*`, else the origin's address.
-        optional host: String = host_and_port,
-        /// Status codes that pass: `"200-299,301"`, `200` or a list of those; 100 to 599. Default `"200-299"`.
-        optional expect_status: StatusSet = status_set,
-        /// Text that the beginning of the body must contain, up to 1024 bytes. Default none.
-        optional expect_body: String = body_text,
-        /// TLS of checks. Default as for requests, key by key.
-        optional tls: TlsSpec = TlsSpec::read,
-        /// Time between checks. Default `"1s"`, `"10ms"` to `"1h"`.
-        optional interval: Duration = |field| field.duration(ms(10)..=HOUR),
-        /// Time between checks while in doubt. Default `"250ms"`, or `interval` where that is shorter; `"10ms"` up
-        /// to `interval`.
-        optional fast_interval: Duration = |field| field.duration(ms(10)..=HOUR),
-        /// When an unanswered check has failed. Default `"500ms"`, or half of `interval` where that is shorter;
-        /// `"1ms"` to `"1m"`.
-        optional timeout: Duration = |field| field.duration(ms(1)..=MINUTE),
-        /// Consecutive failures from up to down. Default 3, 1 to 100.
-        optional fall: u64 = |field| field.integer(1..=100),
-        /// Consecutive passes from down to up. Default 2, 1 to 100.
-        optional rise: u64 = |field| field.integer(1..=100),
-    }
-}
-
 spec! {
     /// How long to wait for origins.
     struct TimeoutsSpec in "service.NAME.timeouts" {
@@ -166,25 +123,6 @@ spec! {
     }
 }
 
-fn request_target(field: &Field<'_>) -> Option<String> {
-    let text = field.string()?;
-    if !text.starts_with('/') {
-        field.error_help("a path begins with `/`", format!("did you mean \"/{text}\"?"));
-        return None;
-    }
-    if text.len() > PATH_BYTES_MAX {
-        field.error(format!("a path has at most {PATH_BYTES_MAX} bytes"));
-        return None;
-    }
-    // RFC 3986, sections 3.3 and 3.4.
-    let is_sendable = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?%".contains(&byte);
-    if let Some(char) = text.chars().find(|&char| !u8::try_from(char).is_ok_and(is_sendable)) {
-        field.error_help(format!("a path cannot hold {char:?}"), "encode it with `%`");
-        return None;
-    }
-    Some(text.to_owned())
-}
-
 /// A host, with a port where needed, as a `Host` header carries it.
 pub(super) fn host_and_port(field: &Field<'_>) -> Option<String> {
     let text = field.string()?;
@@ -200,41 +138,6 @@ pub(super) fn host_and_port(field: &Field<'_>) -> Option<String> {
         return None;
     }
     Some(text.to_owned())
-}
-
-fn body_text(field: &Field<'_>) -> Option<String> {
-    let text = field.string()?;
-    if text.is_empty() || text.len() > BODY_TEXT_BYTES_MAX {
-        field.error(format!("a wanted text has 1 to {BODY_TEXT_BYTES_MAX} bytes"));
-        return None;
-    }
-    Some(text.to_owned())
-}
-
-fn status_set(field: &Field<'_>) -> Option<StatusSet> {
-    let checked = |field: &Field<'_>, set: Result<StatusSet, StatusSetError>| match set {
-        Ok(set) => Some(set),
-        Err(error) => {
-            field.error_help(error.to_string(), "codes and ranges: \"200-299,301\"");
-            None
-        }
-    };
-    let one = |field: &Field<'_>| {
-        if field.is_integer() {
-            let code = field.integer(100..=599)?;
-            return checked(field, StatusSet::parse(&code.to_string()));
-        }
-        checked(field, StatusSet::parse(field.string()?))
-    };
-    if field.is_list() {
-        let sets = field.list(one)?;
-        // Where nothing could be read, that is said already.
-        if sets.is_empty() && field.source.failed_below(&field.place.path) {
-            return None;
-        }
-        return checked(field, StatusSet::union(sets.into_iter().map(|at| at.value)));
-    }
-    one(field)
 }
 
 fn origin(field: &Field<'_>) -> Option<OriginSpec> {

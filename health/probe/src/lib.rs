@@ -10,10 +10,16 @@
 //! ```
 
 mod cadence;
+mod certificate;
 pub mod command;
+mod dns;
+mod grpc;
 mod http;
+mod note;
 mod outcome;
+mod plugin;
 mod prober;
+mod push;
 mod schedule;
 mod spec;
 mod tcp;
@@ -21,8 +27,14 @@ mod tls;
 mod wire;
 
 pub use cadence::Pace;
+pub use certificate::CertificateCheck;
+pub use dns::{DnsCheck, DnsFailure};
+pub use grpc::{GrpcCheck, GrpcFailure};
+pub use note::Note;
 pub use outcome::{Failure, Observation, Outcome, OwnFault, Stage, TlsFailure};
+pub use plugin::CommandCheck;
 pub use prober::{Prober, Verdict};
+pub use push::{BURST, NotHeard, PER_SECOND, Report};
 pub use schedule::{Scheduler, Settings};
 pub use spec::{HttpCheck, Kind, ProbeSpec, SpecError, StatusSet, StatusSetError, Timing};
 pub use tls::{CaBundle, CaError, Identity, TlsCheck, Trust, Verify};

@@ -13,6 +13,9 @@ use rustix::io::Errno;
 use tidegate_health::id::OriginId;
 use tokio::time::Instant;
 
+use crate::dns::DnsFailure;
+use crate::grpc::GrpcFailure;
+use crate::note::Note;
 use crate::spec::StatusSet;
 
 /// One result of one probe of one origin.
@@ -27,6 +30,7 @@ pub struct Observation {
     pub started: Instant,
     pub finished: Instant,
     pub outcome: Outcome,
+    pub note: Option<Box<Note>>,
 }
 
 /// How a probe ended.
@@ -66,6 +70,25 @@ pub enum Failure {
     Body {
         wanted: Arc<str>,
     },
+    /// The certificate ends within fewer days than are wanted; negative where it has ended.
+    Expires {
+        days: i64,
+        wanted: i64,
+    },
+    Grpc(GrpcFailure),
+    Dns(DnsFailure),
+    /// A program said so, with this line.
+    Command {
+        text: Arc<str>,
+    },
+    /// Somebody reported it, with this line.
+    Reported {
+        text: Arc<str>,
+    },
+    /// Nobody reported anything for so long.
+    Silent {
+        after: Duration,
+    },
     /// Any other error of the connection.
     Io(io::ErrorKind),
 }
@@ -96,6 +119,8 @@ pub enum Stage {
     Tls,
     Response,
     Body,
+    /// While a program runs.
+    Command,
 }
 
 /// Why a probe says nothing about its origin.
@@ -109,6 +134,10 @@ pub enum OwnFault {
     OutOfBuffers,
     /// No local address or port was left (EADDRNOTAVAIL).
     OutOfPorts,
+    /// The check's program could not be started.
+    CannotRun,
+    /// The check's program came to no result.
+    Undecided,
 }
 
 /// A probe that did not pass, whoever's fault it is.
@@ -127,6 +156,18 @@ impl From<Failure> for Fault {
 impl From<TlsFailure> for Fault {
     fn from(failure: TlsFailure) -> Self {
         Self::Origin(Failure::Tls(failure))
+    }
+}
+
+impl From<GrpcFailure> for Fault {
+    fn from(failure: GrpcFailure) -> Self {
+        Self::Origin(Failure::Grpc(failure))
+    }
+}
+
+impl From<DnsFailure> for Fault {
+    fn from(failure: DnsFailure) -> Self {
+        Self::Origin(Failure::Dns(failure))
     }
 }
 
@@ -176,6 +217,12 @@ impl Failure {
             Self::Cut => "cut",
             Self::Status { .. } => "status",
             Self::Body { .. } => "body",
+            Self::Expires { .. } => "expires",
+            Self::Grpc(failure) => failure.label(),
+            Self::Dns(failure) => failure.label(),
+            Self::Command { .. } => "command",
+            Self::Reported { .. } => "reported",
+            Self::Silent { .. } => "silent",
             Self::Io(_) => "io",
         }
     }
@@ -190,6 +237,8 @@ impl OwnFault {
             Self::OutOfDescriptors => "out-of-descriptors",
             Self::OutOfBuffers => "out-of-buffers",
             Self::OutOfPorts => "out-of-ports",
+            Self::CannotRun => "cannot-run",
+            Self::Undecided => "undecided",
         }
     }
 }
@@ -246,6 +295,14 @@ impl fmt::Display for Failure {
             Self::Cut => f.write_str("the answer broke off"),
             Self::Status { got, wanted } => write!(f, "status {got}, wanted {wanted}"),
             Self::Body { wanted } => write!(f, "body lacks {:?}", Excerpt(wanted)),
+            Self::Expires { days, wanted } => {
+                write!(f, "the certificate ends in {days} days, wanted at least {wanted}")
+            }
+            Self::Grpc(failure) => failure.fmt(f),
+            Self::Dns(failure) => failure.fmt(f),
+            Self::Command { text } => write!(f, "the check's program says: {text}"),
+            Self::Reported { text } => write!(f, "reported: {text}"),
+            Self::Silent { after } => write!(f, "no report for {after:?}"),
             Self::Io(kind) => kind.fmt(f),
         }
     }
@@ -275,6 +332,7 @@ impl fmt::Display for Stage {
             Self::Tls => "in the TLS handshake",
             Self::Response => "waiting for the answer",
             Self::Body => "reading the body",
+            Self::Command => "while the check's program ran",
         })
     }
 }
@@ -286,6 +344,8 @@ impl fmt::Display for OwnFault {
             Self::OutOfDescriptors => "this node is out of file descriptors",
             Self::OutOfBuffers => "this node is out of socket memory",
             Self::OutOfPorts => "this node has no local address or port left",
+            Self::CannotRun => "the check's program cannot be started",
+            Self::Undecided => "the check's program came to no result",
         })
     }
 }

@@ -6,8 +6,14 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
+use crate::certificate::CertificateProbe;
+use crate::command::Slots;
+use crate::dns::DnsCheck;
+use crate::grpc::GrpcProbe;
 use crate::http::HttpProbe;
+use crate::note::Note;
 use crate::outcome::{Failure, Fault, Outcome, OwnFault, Stage};
+use crate::plugin::CommandProbe;
 use crate::spec::{Kind, ProbeSpec, Target};
 use crate::tcp;
 use crate::tls::Trust;
@@ -22,6 +28,12 @@ enum Way {
     Http(Box<HttpProbe>),
     /// With the connection of the last probe, until it is closed in peace.
     Tcp(Option<TcpStream>),
+    Tls(Box<CertificateProbe>),
+    Grpc(Box<GrpcProbe>),
+    Dns(DnsCheck),
+    Command(Box<CommandProbe>),
+    /// There is nobody to ask.
+    Push,
 }
 
 /// One result, of whichever origin.
@@ -30,25 +42,40 @@ pub struct Verdict {
     pub started: Instant,
     pub finished: Instant,
     pub outcome: Outcome,
+    pub note: Option<Box<Note>>,
 }
 
 impl Prober {
-    /// A check that has not connected yet. May read the system's trust store, once per `trust`.
+    /// A check that has not connected yet. May read the system's trust store, once per `trust`. A program waits for
+    /// its turn among those of `slots`.
     #[must_use]
-    pub fn new(spec: &ProbeSpec, trust: &Trust) -> Self {
+    pub fn new(spec: &ProbeSpec, trust: &Trust, slots: &Slots) -> Self {
         let way = match &spec.target.kind {
             Kind::Http(check) => Way::Http(Box::new(HttpProbe::new(check, trust))),
             Kind::Tcp => Way::Tcp(None),
+            Kind::Tls(check) => Way::Tls(Box::new(CertificateProbe::new(check, trust))),
+            Kind::Grpc(check) => Way::Grpc(Box::new(GrpcProbe::new(check, trust))),
+            Kind::Dns(check) => Way::Dns(check.clone()),
+            Kind::Command(check) => Way::Command(Box::new(CommandProbe::new(check, slots.clone()))),
+            Kind::Push => Way::Push,
         };
         Self { target: spec.target.clone(), way }
     }
 
-    /// Asks once, within the timeout of the spec.
+    /// Waits until a probe may begin, where that is not for its address to say.
+    pub async fn ready(&mut self) {
+        if let Way::Command(command) = &mut self.way {
+            command.ready().await;
+        }
+    }
+
+    /// Asks once, within the timeout of the spec. Whom nobody asks is inconclusive.
     pub async fn probe(&mut self) -> Verdict {
         let Target { addr, ref timing, .. } = *self.target;
         let timeout = timing.timeout;
         let started = Instant::now();
         let mut stage = Stage::Connect;
+        let mut note = Note::default();
         let asked = async {
             match &mut self.way {
                 Way::Http(http) => http.probe(addr, &mut stage).await,
@@ -56,6 +83,11 @@ impl Prober {
                     *open = Some(tcp::connect(addr).await?);
                     Ok(())
                 }
+                Way::Tls(tls) => tls.probe(addr, &mut stage, &mut note).await,
+                Way::Grpc(grpc) => grpc.probe(addr, &mut stage).await,
+                Way::Dns(dns) => dns.probe(addr, &mut stage).await,
+                Way::Command(command) => command.probe(&mut stage, &mut note).await,
+                Way::Push => Err(Fault::Own(OwnFault::Undecided)),
             }
         };
         let result = timeout_at(started + timeout, asked)
@@ -64,7 +96,8 @@ impl Prober {
         let finished = Instant::now();
         let late = finished.saturating_duration_since(started) > timeout + grace(timeout);
         let outcome = if late { Outcome::Inconclusive(OwnFault::Starved) } else { result.into() };
-        Verdict { started, finished, outcome }
+        let note = (note != Note::default()).then(|| Box::new(note));
+        Verdict { started, finished, outcome, note }
     }
 
     /// Closes the kept connection: the next probe opens a fresh one.
@@ -72,21 +105,29 @@ impl Prober {
         match &mut self.way {
             Way::Http(http) => http.forget(),
             Way::Tcp(open) => *open = None,
+            Way::Tls(tls) => tls.forget(),
+            // They open a connection each time.
+            Way::Grpc(_) | Way::Dns(_) | Way::Command(_) | Way::Push => {}
         }
     }
 
     /// What is left to do once the result is out. Bounded to a tenth of a second.
     pub async fn rest(&mut self) {
-        if let Way::Tcp(open) = &mut self.way
-            && let Some(stream) = open.take()
-        {
-            tcp::part(stream).await;
+        match &mut self.way {
+            Way::Tcp(open) => {
+                if let Some(stream) = open.take() {
+                    tcp::part(stream).await;
+                }
+            }
+            Way::Tls(tls) => tls.part().await,
+            Way::Grpc(grpc) => grpc.part().await,
+            Way::Http(_) | Way::Dns(_) | Way::Command(_) | Way::Push => {}
         }
     }
 }
 
 /// A probe that ends this long after its timeout was not timed by a running clock: we were suspended or starved,
 /// and neither its failure nor its pass says when the origin was like that.
-fn grace(timeout: Duration) -> Duration {
+pub(crate) fn grace(timeout: Duration) -> Duration {
     (timeout / 2).max(Duration::from_millis(100))
 }

@@ -18,8 +18,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use crate::cadence::{Cadence, Pace};
+use crate::command::Slots;
 use crate::outcome::Observation;
 use crate::prober::{Prober, Verdict};
+use crate::push::{Listener, Mailbox, NotHeard, Report};
 use crate::spec::{Kind, ProbeSpec, Target};
 use crate::tls::{TlsCheck, Trust};
 
@@ -34,6 +36,8 @@ const SPREAD_MAX: Duration = Duration::from_secs(1);
 pub struct Settings {
     /// Probes that may run against one IP address at a time, at least one.
     pub per_target_max: usize,
+    /// Programs of checks that may run at a time, at least one.
+    pub commands_max: usize,
     /// Of all chance in the schedule.
     pub seed: u64,
 }
@@ -44,6 +48,7 @@ pub struct Scheduler {
     permits: HashMap<IpAddr, Arc<Semaphore>>,
     results: Sender<Observation>,
     trust: Arc<Trust>,
+    slots: Slots,
     per_target_max: usize,
     rng: fastrand::Rng,
     generation: u32,
@@ -53,16 +58,18 @@ pub struct Scheduler {
 struct Loop {
     target: Arc<Target>,
     controls: Arc<Controls>,
+    /// Of a check that waits for reports.
+    mailbox: Option<Mailbox>,
     task: JoinHandle<()>,
 }
 
 /// What the handle tells a loop.
-struct Controls {
+pub(crate) struct Controls {
     /// Origin and generation in one word, so that a loop never sees half a renumbering.
     label: AtomicU64,
     fast: AtomicBool,
     asked: AtomicBool,
-    wake: Notify,
+    pub(crate) wake: Notify,
 }
 
 /// One running check, seen from itself.
@@ -87,6 +94,7 @@ impl Scheduler {
             permits: HashMap::new(),
             results,
             trust: Arc::default(),
+            slots: Slots::new(settings.commands_max),
             per_target_max: settings.per_target_max.clamp(1, Semaphore::MAX_PERMITS),
             rng: fastrand::Rng::with_seed(settings.seed),
             generation: 0,
@@ -111,6 +119,30 @@ impl Scheduler {
         if !running.controls.asked.swap(true, Ordering::Relaxed) {
             running.controls.wake.notify_one();
         }
+    }
+
+    /// Takes reports about origins: all of them, or none and why.
+    ///
+    /// # Errors
+    /// The first origin that takes no report, or not so many.
+    pub fn report(&mut self, reports: Vec<(OriginId, Report)>) -> Result<(), (OriginId, NotHeard)> {
+        let now = Instant::now();
+        let mut counts: HashMap<OriginId, u32> = HashMap::new();
+        for (origin, _) in &reports {
+            let count = counts.entry(*origin).or_default();
+            *count += 1;
+            let mailbox = self.loops.get_mut(origin).and_then(|running| running.mailbox.as_mut());
+            let mailbox = mailbox.ok_or((*origin, NotHeard::NotPushed))?;
+            if !mailbox.has_room(now, *count) {
+                return Err((*origin, NotHeard::TooMany));
+            }
+        }
+        for (origin, report) in reports {
+            if let Some(mailbox) = self.loops.get_mut(&origin).and_then(|running| running.mailbox.as_mut()) {
+                mailbox.put(now, report);
+            }
+        }
+        Ok(())
     }
 
     /// Makes these the checks and returns their generation. Checks that stay the same, even under another number,
@@ -189,33 +221,40 @@ impl Scheduler {
     }
 
     fn run(&mut self, spec: &ProbeSpec, first: Instant) {
-        let permits = self.permits.entry(spec.target.addr.ip());
-        let permits = permits.or_insert_with(|| Arc::new(Semaphore::new(self.per_target_max))).clone();
         let controls = Arc::new(Controls {
             label: AtomicU64::new(label(spec.origin, self.generation)),
             fast: AtomicBool::new(false),
             asked: AtomicBool::new(false),
             wake: Notify::new(),
         });
-        let runner = Runner {
-            prober: Prober::new(spec, &self.trust),
+        let (mailbox, task) = if spec.target.kind == Kind::Push {
+            let (mailbox, inbox) = Mailbox::new();
+            let (controls, results) = (controls.clone(), self.results.clone());
+            let listener = Listener { timing: spec.target.timing, inbox, controls, results };
+            (Some(mailbox), tokio::spawn(listener.run()))
+        } else {
+            (None, tokio::spawn(self.runner(spec, first, controls.clone()).run()))
+        };
+        self.loops.insert(spec.origin, Loop { target: spec.target.clone(), controls, mailbox, task });
+    }
+
+    fn runner(&mut self, spec: &ProbeSpec, first: Instant, controls: Arc<Controls>) -> Runner {
+        let permits = self.permits.entry(spec.target.addr.ip());
+        let permits = permits.or_insert_with(|| Arc::new(Semaphore::new(self.per_target_max))).clone();
+        Runner {
+            prober: Prober::new(spec, &self.trust, &self.slots),
             cadence: Cadence::new(spec.target.timing, first, self.rng.u64(..)),
-            controls: controls.clone(),
+            controls,
             permits,
             results: self.results.clone(),
-        };
-        let task = tokio::spawn(runner.run());
-        self.loops.insert(spec.origin, Loop { target: spec.target.clone(), controls, task });
+        }
     }
 
     fn forget_unused(&mut self) {
         let targets = || self.loops.values().map(|running| &*running.target);
         let used: HashSet<IpAddr> = targets().map(|target| target.addr.ip()).collect();
         self.permits.retain(|ip, _| used.contains(ip));
-        let ways = targets().filter_map(|target| match &target.kind {
-            Kind::Http(check) => check.tls.as_ref().map(TlsCheck::way),
-            Kind::Tcp => None,
-        });
+        let ways = targets().filter_map(|target| target.kind.tls().map(TlsCheck::way));
         self.trust.keep(&ways.collect());
     }
 }
@@ -232,9 +271,10 @@ impl Runner {
             self.wait().await;
             // Never closed: the only way this errs does not occur.
             let Ok(permit) = self.permits.acquire().await else { return };
+            self.prober.ready().await;
             // What was asked for until here is answered by this probe. Whoever asks doubts that the origin can be
             // reached, and a connection from before the doubt says nothing about that.
-            if self.controls.asked.swap(false, Ordering::Relaxed) {
+            if self.controls.answered() {
                 self.prober.forget();
             }
             self.cadence.started(Instant::now());
@@ -263,15 +303,20 @@ impl Runner {
 }
 
 impl Controls {
-    fn pace(&self) -> Pace {
+    /// What was asked for is done now; says whether anything was.
+    pub(crate) fn answered(&self) -> bool {
+        self.asked.swap(false, Ordering::Relaxed)
+    }
+
+    pub(crate) fn pace(&self) -> Pace {
         if self.fast.load(Ordering::Relaxed) { Pace::Fast } else { Pace::Normal }
     }
 
-    fn name(&self, verdict: Verdict) -> Observation {
+    pub(crate) fn name(&self, verdict: Verdict) -> Observation {
         let label = self.label.load(Ordering::Acquire);
-        let Verdict { started, finished, outcome } = verdict;
+        let Verdict { started, finished, outcome, note } = verdict;
         let origin = OriginId((label >> 32) as u32);
-        Observation { origin, generation: label as u32, started, finished, outcome }
+        Observation { origin, generation: label as u32, started, finished, outcome, note }
     }
 }
 

@@ -15,6 +15,11 @@ use ::http::uri::{Authority, PathAndQuery};
 use ::http::{HeaderValue, Uri};
 use tidegate_health::id::OriginId;
 
+use crate::certificate::CertificateCheck;
+use crate::dns::DnsCheck;
+use crate::grpc::GrpcCheck;
+use crate::plugin::CommandCheck;
+use crate::push;
 use crate::tls::TlsCheck;
 
 /// One origin and how to ask it. Two specs that are equal are the same check.
@@ -44,13 +49,22 @@ pub struct Timing {
 }
 
 /// What counts as a pass.
-#[expect(clippy::large_enum_variant, reason = "one per check, behind an Arc")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A GET over HTTP/1.1 that is answered as wanted. Redirects are not followed.
     Http(HttpCheck),
     /// A connection that is accepted.
     Tcp,
+    /// A TLS handshake, and a certificate that lasts.
+    Tls(CertificateCheck),
+    /// gRPC's health checking protocol.
+    Grpc(GrpcCheck),
+    /// A question that is answered as wanted.
+    Dns(DnsCheck),
+    /// A program's exit code.
+    Command(CommandCheck),
+    /// Nothing: somebody reports, and the interval is the longest silence.
+    Push,
 }
 
 /// A GET and the answer that is wanted.
@@ -77,6 +91,10 @@ pub enum SpecError {
     Host(String),
     #[error("neither a DNS name nor an IP address: {0:?}")]
     Sni(String),
+    #[error("a gRPC service has a name of at most 256 bytes, without control characters: {0:?}")]
+    GrpcService(String),
+    #[error("not a name and a type that can be asked for: {0:?}")]
+    DnsQuestion(String),
     #[error("the wanted text must have 1 to {BODY_TEXT_MAX} bytes, this one has {0}")]
     Body(usize),
     #[error("{name} must lie between 1 ms and one day, this is {value:?}")]
@@ -115,6 +133,14 @@ impl ProbeSpec {
         Ok(Self { origin, target: Arc::new(Target { addr, kind, timing }) })
     }
 
+    /// An origin that somebody reports about. Silence fails after `dead_man`.
+    ///
+    /// # Errors
+    /// When the duration is zero or absurd.
+    pub fn pushed(origin: OriginId, addr: SocketAddr, dead_man: Duration) -> Result<Self, SpecError> {
+        Self::new(origin, addr, Kind::Push, push::timing(dead_man))
+    }
+
     /// Whether a pass of one means a pass of the other: the same address and the same check, however often it is made.
     #[must_use]
     pub fn asks_the_same(&self, other: &Self) -> bool {
@@ -148,6 +174,18 @@ impl ProbeSpec {
     #[must_use]
     pub fn timing(&self) -> Timing {
         self.target.timing
+    }
+}
+
+impl Kind {
+    /// TLS of the check, if any.
+    pub(crate) fn tls(&self) -> Option<&TlsCheck> {
+        match self {
+            Self::Http(check) => check.tls.as_ref(),
+            Self::Grpc(check) => check.tls.as_ref(),
+            Self::Tls(check) => Some(&check.tls),
+            Self::Tcp | Self::Dns(_) | Self::Command(_) | Self::Push => None,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -29,7 +29,7 @@ pub(crate) async fn connect(addr: SocketAddr) -> Result<TcpStream, Fault> {
 
 /// Closes the way a client does that has nothing more to say. Closing at once would answer the banner of many
 /// protocols with a reset, and fill the origin's log with broken connections.
-pub(crate) async fn part(mut stream: TcpStream) {
+pub(crate) async fn part(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let goodbye = async {
         stream.shutdown().await?;
         let mut left = PARTING_BYTES_MAX;

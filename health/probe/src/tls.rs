@@ -213,6 +213,16 @@ impl Handshake {
         self
     }
 
+    /// Offers no protocol: what is spoken within the session plays no part.
+    pub(crate) fn without_alpn(mut self) -> Self {
+        self.config = self.config.map(|config| {
+            let mut config = ClientConfig::clone(&config);
+            config.alpn_protocols.clear();
+            Arc::new(config)
+        });
+        self
+    }
+
     pub(crate) async fn perform(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Fault> {
         let config = self.config.clone()?;
         let session = TlsConnector::from(config).connect(self.name.clone(), stream).await;

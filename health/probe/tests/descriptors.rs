@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tidegate_health::id::OriginId;
+use tidegate_probe::command::Slots;
 use tidegate_probe::{Kind, Outcome, OwnFault, ProbeSpec, Prober, Timing, Trust};
 use tokio::net::TcpListener;
 
@@ -16,7 +17,7 @@ async fn without_descriptors_nothing_is_learnt() {
     let second = Duration::from_secs(1);
     let timing = Timing { interval: second, fast_interval: second, timeout: second * 10 };
     let spec = ProbeSpec::new(OriginId(0), listener.local_addr().unwrap(), Kind::Tcp, timing).unwrap();
-    let mut prober = Prober::new(&spec, &Trust::default());
+    let mut prober = Prober::new(&spec, &Trust::default(), &Slots::new(1));
     assert_eq!(prober.probe().await.outcome, Outcome::Pass);
     prober.rest().await;
 

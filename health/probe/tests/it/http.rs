@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tidegate_probe::command::Slots;
 use tidegate_probe::{
     BODY_BYTES_MAX, Failure, HttpCheck, Kind, Outcome, OwnFault, Prober, Stage, StatusSet, Timing, Trust,
 };
@@ -137,7 +138,7 @@ async fn a_suspended_daemon_learns_nothing() {
         let origin = Origin::answering("").await;
         let timing = Timing { interval: HOUR, fast_interval: HOUR, timeout: limit };
         let spec = spec(0, origin.addr, Kind::Http(get("/")), timing);
-        let mut prober = Prober::new(&spec, &Trust::default());
+        let mut prober = Prober::new(&spec, &Trust::default(), &Slots::new(1));
         let suspension = async {
             origin.seen.until(|seen| seen.requests() == 1).await;
             tokio::time::pause();
@@ -161,7 +162,7 @@ async fn a_pass_found_after_a_suspension_is_not_believed() {
         .await;
         let timing = Timing { interval: HOUR, fast_interval: HOUR, timeout: Duration::from_secs(10) };
         let spec = spec(0, origin.addr, Kind::Http(get("/")), timing);
-        let mut prober = Prober::new(&spec, &Trust::default());
+        let mut prober = Prober::new(&spec, &Trust::default(), &Slots::new(1));
         let mut probe = pin!(prober.probe());
         // Once the answer is out, nobody looks at the probe until time has passed.
         tokio::select! {

@@ -16,7 +16,7 @@ use crate::support::{DEADLINE, HOUR, OK, Origin, get, head, refusing, spec, timi
 const QUICK: Duration = Duration::from_millis(5);
 /// Long enough for a probe that should not be there to show up.
 const QUIET: Duration = Duration::from_millis(100);
-const SETTINGS: Settings = Settings { per_target_max: 8, seed: 1 };
+const SETTINGS: Settings = Settings { per_target_max: 8, commands_max: 4, seed: 1 };
 const ONE: OriginId = OriginId(1);
 const TWO: OriginId = OriginId(2);
 
@@ -82,7 +82,8 @@ async fn probes_of_one_address_are_capped() {
     let (sender, mut results) = channel(64);
     // Two ports, one address.
     let specs = (0..50).map(|id| http(OriginId(id), [&one, &other][id as usize % 2], "/", HOUR)).collect();
-    let scheduler = Scheduler::start(specs, sender, Settings { per_target_max: CAP, seed: 7 });
+    let scheduler =
+        Scheduler::start(specs, sender, Settings { per_target_max: CAP, commands_max: 4, seed: 7 });
     let asked = || one.seen.requests() + other.seen.requests();
     for answered in 0..50 {
         let due = (answered + CAP).min(50);
@@ -108,7 +109,7 @@ async fn the_wait_for_a_turn_is_not_probe_time() {
     let origin = gated(gate.clone()).await;
     let (sender, mut results) = channel(16);
     let specs = vec![http(ONE, &origin, "/", HOUR), http(TWO, &origin, "/", HOUR)];
-    let scheduler = Scheduler::start(specs, sender, Settings { per_target_max: 1, seed: 1 });
+    let scheduler = Scheduler::start(specs, sender, Settings { per_target_max: 1, commands_max: 4, seed: 1 });
     origin.seen.until(|seen| seen.requests() == 1).await;
     gate.add_permits(2);
     let (first, second) = (next(&mut results).await, next(&mut results).await);

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tidegate_health::id::OriginId;
+use tidegate_probe::command::Slots;
 use tidegate_probe::{HttpCheck, Kind, Outcome, ProbeSpec, Prober, StatusSet, Timing, Trust, Verdict};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -199,7 +200,7 @@ pub(crate) fn spec(origin: u32, addr: SocketAddr, kind: Kind, timing: Timing) ->
 
 /// A check on its own, with a timeout that plays no part.
 pub(crate) fn prober(addr: SocketAddr, kind: Kind) -> Prober {
-    Prober::new(&spec(0, addr, kind, timing(HOUR, HOUR)), &Trust::default())
+    Prober::new(&spec(0, addr, kind, timing(HOUR, HOUR)), &Trust::default(), &Slots::new(1))
 }
 
 /// One probe of an origin that will not say any more once it has seen `what`: from then on time is virtual and
@@ -211,7 +212,7 @@ pub(crate) async fn wait_out(
     what: impl Fn(&Seen) -> bool,
 ) -> Verdict {
     let timing = Timing { interval: HOUR, fast_interval: HOUR, timeout: limit };
-    let mut prober = Prober::new(&spec(0, origin.addr, kind, timing), &Trust::default());
+    let mut prober = Prober::new(&spec(0, origin.addr, kind, timing), &Trust::default(), &Slots::new(1));
     let pause = async {
         origin.seen.until(what).await;
         tokio::time::pause();

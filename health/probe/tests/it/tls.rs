@@ -14,18 +14,18 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::support::{OK, Origin, ask, get, head, prober, serve, wait_out};
 
-const NAME: &str = "app.example.com";
+pub(crate) const NAME: &str = "app.example.com";
 
-type Ca = CertifiedIssuer<'static, KeyPair>;
+pub(crate) type Ca = CertifiedIssuer<'static, KeyPair>;
 
-fn ca(name: &str) -> Ca {
+pub(crate) fn ca(name: &str) -> Ca {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-fn params(names: &[&str]) -> CertificateParams {
+pub(crate) fn params(names: &[&str]) -> CertificateParams {
     CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap()
 }
 
@@ -42,18 +42,24 @@ fn future() -> CertificateParams {
     params
 }
 
-/// An origin that answers over TLS with a certificate of this issuer.
-async fn origin(issuer: &Ca, params: CertificateParams) -> Origin {
+/// What an origin needs to show a certificate of this issuer, for these protocols.
+pub(crate) fn acceptor(issuer: &Ca, params: &CertificateParams, alpn: &[&[u8]]) -> TlsAcceptor {
     let key = KeyPair::generate().unwrap();
     let cert = params.signed_by(&key, issuer).unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![cert.der().clone()], key)
         .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// An origin that answers over TLS with a certificate of this issuer.
+async fn origin(issuer: &Ca, params: CertificateParams) -> Origin {
+    let acceptor = acceptor(issuer, &params, &[]);
     Origin::raw(move |stream, seen| {
         let acceptor = acceptor.clone();
         async move {
@@ -71,7 +77,7 @@ async fn outcome(origin: &Origin, name: &str, verify: Verify) -> Outcome {
     ask(origin, get("/").with_tls(TlsCheck::new(name, verify).unwrap())).await
 }
 
-fn only(ca: &Ca) -> Verify {
+pub(crate) fn only(ca: &Ca) -> Verify {
     Verify::Ca(CaBundle::from_pem(ca.pem().as_bytes()).unwrap())
 }
 
