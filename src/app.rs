@@ -15,22 +15,25 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tracing_subscriber::EnvFilter;
 
 use crate::access_log::{AccessLog, AccessLogError};
 use crate::admin::{self, Admin, Readiness, SocketFile, Stage};
 use crate::cli::{DONE, complain};
 use crate::clock::{Clock, wall};
-use crate::control::{Handle, Plan, QUEUE_MAX};
+use crate::control::{Handle, QUEUE_MAX};
 use crate::heartbeat::Heartbeat;
 use crate::load::{self, Loaded};
 use crate::metrics::Metrics;
+use crate::names::Watcher;
 use crate::notify::Notifier;
 use crate::reload::{self, Present, Reloader};
 use crate::service_manager::ServiceManager;
+use crate::store::Store;
 use crate::traffic::Traffic;
-use crate::world::{Settings, Worlds};
-use assemble::{Assembly, Wiring};
+use crate::world::Worlds;
+use assemble::Wiring;
 use listeners::{Kind, Listeners};
 
 /// Results waiting for the control task.
@@ -87,6 +90,8 @@ pub enum AppError {
     FrontTls(#[from] tidegate_proxy::TlsError),
     #[error(transparent)]
     AccessLog(#[from] AccessLogError),
+    #[error(transparent)]
+    Load(#[from] load::LoadError),
     #[error("the control task ended by itself: {0}")]
     Control(String),
     #[error("signals cannot be caught: {0}")]
@@ -134,6 +139,8 @@ struct Daemon {
     control: JoinHandle<()>,
     stop_control: watch::Sender<bool>,
     first_round: watch::Receiver<bool>,
+    /// Listeners open at the latest then.
+    open_by: Instant,
     /// They only look at the control task.
     onlookers: Vec<JoinHandle<()>>,
     _socket_file: SocketFile,
@@ -147,7 +154,7 @@ struct Daemon {
 
 impl Daemon {
     /// Everything but traffic: it is probed, and can be asked why it waits.
-    async fn start(path: &Path, loaded: Loaded) -> Result<Self, AppError> {
+    async fn start(path: &Path, mut loaded: Loaded) -> Result<Self, AppError> {
         let clock = Clock::start();
         let metrics = Arc::new(Metrics::new()?);
         let worlds = Worlds::default();
@@ -156,16 +163,21 @@ impl Daemon {
         let (round, first_round) = watch::channel(false);
         let (stop_control, stopped) = watch::channel(false);
 
-        let present = Present::of(path.to_owned(), &loaded);
-        let config = present.config.clone();
-        let Loaded { zones, probes, targets, certificates, outbound, .. } = loaded;
-        listeners::try_all(&config)?;
-        let access_log = AccessLog::start(config.access_log.as_deref(), metrics.access_log.clone())?;
+        listeners::try_all(&loaded.config)?;
+        let access_log = AccessLog::start(loaded.config.access_log.as_deref(), metrics.access_log.clone())?;
         let access_log = Arc::new(access_log);
-        metrics.certificates(&certificates);
-        let settings = Arc::new(Settings { certificates });
+        metrics.certificates(&loaded.certificates);
         let service_manager = ServiceManager::from_env();
-        service_manager.starting(config.startup_deadline).await;
+        let startup_deadline = loaded.config.startup_deadline;
+        let open_by = Instant::now() + startup_deadline;
+        service_manager.starting(startup_deadline).await;
+        let (store, stored) = Store::open(&loaded.config.state_dir)?;
+        // The rest of the time is for the first round of probes.
+        let patience = (startup_deadline / 2).min(loaded.config.resolver.timeout);
+        let watcher = Watcher::start(&loaded.config, &stored.names, Instant::now() + patience).await;
+        let concerns = loaded.resolve(&watcher.addresses())?;
+        let (present, plan, outbound) = Present::new(path.to_owned(), loaded);
+        let config = present.config.clone();
         let notifier = Notifier::new(config.node.name.clone(), metrics.notify.clone());
         notifier.replace(outbound.receivers);
         let wiring = Wiring {
@@ -176,9 +188,9 @@ impl Daemon {
             clock,
             round,
         };
-        let plan = Plan::new(&config, zones, probes, targets, settings);
-        let Assembly { control, store } = assemble::assemble(&config, plan, wiring).await?;
+        let control = assemble::assemble(&config, plan, (store.clone(), stored), wiring).await?;
         let handle = Handle::new(messages);
+        let names = watcher.spawn(handle.clone(), store.clone(), metrics.clone(), concerns);
         let control = tokio::spawn(control.run(inbox, observations, stopped));
         let heartbeat = Heartbeat::new(outbound.heartbeat);
         let beating = heartbeat.clone().run(handle.clone(), store.clone(), metrics.heartbeat.clone());
@@ -191,6 +203,7 @@ impl Daemon {
             started: wall(),
             control: handle.clone(),
             store,
+            names: names.board.clone(),
             worlds: worlds.clone(),
             metrics: metrics.clone(),
             readiness: readiness.clone(),
@@ -205,6 +218,7 @@ impl Daemon {
         listeners.serve(listeners.bind(early).await?);
         let parts = reload::Parts {
             listeners,
+            names,
             control: handle,
             metrics,
             access_log: access_log.clone(),
@@ -216,6 +230,7 @@ impl Daemon {
             control,
             stop_control,
             first_round,
+            open_by,
             onlookers: vec![socket, tending, beating],
             _socket_file,
             reloader: Reloader::new(present, parts),
@@ -229,9 +244,13 @@ impl Daemon {
 
     /// Until the first complete round of probes has led to published decisions, or has taken too long.
     async fn first_round(&mut self) {
-        let deadline = self.reloader.present().startup_deadline;
         let complete = self.first_round.wait_for(|complete| *complete);
-        if tokio::time::timeout(deadline, complete).await.is_err() {
+        let complete = tokio::time::timeout_at(self.open_by, complete);
+        let outcome = tokio::select! {
+            outcome = complete => outcome,
+            never = self.reloader.watch_names() => match never {},
+        };
+        if outcome.is_err() {
             tracing::warn!(
                 "the first round of probes is not complete; opening all the same, on what the store knows"
             );

@@ -15,6 +15,7 @@ pub mod heartbeat;
 pub mod history;
 pub mod load;
 pub mod metrics;
+pub mod names;
 pub mod notify;
 mod outbound;
 pub mod reload;

@@ -11,7 +11,9 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tidegate_config::{Config, Diagnostic, Diagnostics, Parsed, SteerSettings, ZoneSettings};
+use tidegate_config::{
+    Addresses, Concern, Config, Diagnostic, Diagnostics, Parsed, SteerSettings, ZoneSettings,
+};
 use tidegate_dns::{Steered, SteeredAnswer, Zone, ZoneView};
 use tidegate_probe::ProbeSpec;
 use tidegate_proxy::Target;
@@ -73,6 +75,7 @@ fn lines(errors: &[LoadError]) -> String {
 /// A configuration with all that it names.
 #[derive(Debug)]
 pub struct Loaded {
+    /// Origins that are given by name are none until [`resolve`](Self::resolve) says which.
     pub config: Config,
     pub warnings: Vec<Diagnostic>,
     /// The text, for showing the warnings in it.
@@ -84,6 +87,45 @@ pub struct Loaded {
     pub targets: Vec<Arc<Target>>,
     pub certificates: Arc<Certificates>,
     pub outbound: Outbound,
+    pub origin_files: OriginFiles,
+}
+
+/// The files that checks of origins and connections to them take, read once: what has become of them meanwhile does not
+/// stand in the way of a name that has another address now.
+#[derive(Clone, Debug)]
+pub struct OriginFiles(origins::Bundles);
+
+impl Loaded {
+    /// Takes these addresses for what names stand for; nothing is read.
+    ///
+    /// # Errors
+    /// An origin cannot be checked or reached with what is configured, which loading would have found.
+    pub fn resolve(&mut self, addresses: &Addresses) -> Result<Vec<Concern>, LoadError> {
+        let (config, concerns) = self.config.resolve(addresses);
+        (self.probes, self.targets) = self.origin_files.origins(&config)?;
+        self.config = config;
+        Ok(concerns)
+    }
+}
+
+impl OriginFiles {
+    /// How each origin of `config`, with which they were read, is probed and reached.
+    ///
+    /// # Errors
+    /// As [`Loaded::resolve`].
+    pub fn origins(&mut self, config: &Config) -> Result<(Vec<ProbeSpec>, Vec<Arc<Target>>), LoadError> {
+        let mut errors = Vec::new();
+        let loaded = origins::load(config, &mut self.0, &mut errors);
+        one(errors).map(|()| loaded)
+    }
+}
+
+fn one(mut errors: Vec<LoadError>) -> Result<(), LoadError> {
+    match errors.len() {
+        0 => Ok(()),
+        1 => Err(errors.remove(0)),
+        _ => Err(LoadError::Several(errors)),
+    }
 }
 
 /// Reads only the configuration.
@@ -131,7 +173,9 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
             Err(error) => errors.push(error),
         }
     }
-    let (probes, targets) = origins::load(&config, folder_of(path), &mut errors);
+    let mut bundles = origins::Bundles::new(folder_of(path));
+    let (probes, targets) = origins::load(&config, &mut bundles, &mut errors);
+    origins::rehearse(&config, &mut bundles, &mut errors);
     warnings.extend(checks::look_for(&config.programs));
     let certificates = certificates::load(&config, folder_of(path), &mut warnings, &mut errors);
     let outbound = notify::load(&config, folder_of(path), &mut errors);
@@ -140,11 +184,9 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
     {
         errors.push(LoadError::AccessLog { path: path.clone(), detail });
     }
-    match errors.len() {
-        0 => Ok(Loaded { config, warnings, text, zones, probes, targets, certificates, outbound }),
-        1 => Err(errors.remove(0)),
-        _ => Err(LoadError::Several(errors)),
-    }
+    one(errors)?;
+    let origin_files = OriginFiles(bundles);
+    Ok(Loaded { config, warnings, text, zones, probes, targets, certificates, outbound, origin_files })
 }
 
 fn parse(path: &Path) -> Result<(String, Parsed), LoadError> {

@@ -4,6 +4,7 @@ mod access_log;
 mod checks;
 mod fleet;
 mod forget;
+mod names;
 mod notify;
 mod questions;
 mod register;
@@ -22,10 +23,12 @@ use tidegate_health::state::State;
 use tidegate_probe::Observation;
 
 use crate::certs::Certificates;
+use crate::names::NameStatus;
 pub use access_log::AccessLogMetrics;
 use checks::CheckMetrics;
 use fleet::FleetMetrics;
 use forget::Known;
+use names::NameMetrics;
 pub(crate) use notify::ReceiverMetrics;
 pub use notify::{HeartbeatMetrics, HeldBack, NotifyMetrics};
 pub use register::Described;
@@ -41,6 +44,7 @@ pub struct Metrics {
     checks: CheckMetrics,
     pub(crate) traffic: TrafficMetrics,
     reload: ReloadMetrics,
+    names: NameMetrics,
     refused_orders: IntCounter,
     stalls: IntCounter,
     store_failures: IntCounter,
@@ -66,6 +70,7 @@ impl Metrics {
             checks: CheckMetrics::new(&new)?,
             traffic: TrafficMetrics::new(&new)?,
             reload: ReloadMetrics::new(&new)?,
+            names: NameMetrics::new(&new)?,
             refused_orders: new.counter("refused_orders_total", "Orders of operators that were refused.")?,
             stalls: new
                 .counter("control_stalls_total", "Times the control loop found that it had been stopped.")?,
@@ -139,6 +144,16 @@ impl Metrics {
         for (name, end) in ends {
             self.certificate_expires.with_label_values(&[name]).set(end);
         }
+    }
+
+    /// Takes over how it stands with every name.
+    pub(crate) fn names(&self, names: &[NameStatus]) {
+        self.names.published(names);
+    }
+
+    /// Counts an answer about a name: `found`, `nothing` or `failed`.
+    pub(crate) fn name_answered(&self, outcome: &str) {
+        self.names.answers.with_label_values(&[outcome]).inc();
     }
 
     /// A configuration was taken.

@@ -14,8 +14,13 @@ use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tidegate_config::{Config, Diagnostic, render};
+use tidegate_config::{Addresses, Concern, Config, Diagnostic, render};
+use tidegate_dns::Zone;
+use tidegate_health::SELF;
+use tidegate_health::event::EventKind;
 use tidegate_health::id::Name;
+use tidegate_probe::ProbeSpec;
+use tidegate_proxy::Target;
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot};
 
@@ -25,8 +30,9 @@ use crate::app::listeners::{self, Listeners};
 use crate::certs::CertificateError;
 use crate::control::{Handle, NotTaken, Plan, Reload};
 use crate::heartbeat::Heartbeat;
-use crate::load::{self, LoadError, Loaded};
+use crate::load::{self, LoadError, Loaded, OriginFiles, Outbound};
 use crate::metrics::Metrics;
+use crate::names::{self, Names};
 use crate::notify::Notifier;
 use crate::service_manager::ServiceManager;
 use crate::world::Settings;
@@ -100,9 +106,8 @@ impl Failure {
 
 /// Carries reloads out, one after the other, and owns what they change beside the control task.
 pub(crate) struct Reloader {
-    path: PathBuf,
-    present: Arc<Config>,
-    summary: Summary,
+    present: Present,
+    names: Names,
     pub(crate) listeners: Listeners,
     control: Handle,
     metrics: Arc<Metrics>,
@@ -115,6 +120,7 @@ pub(crate) struct Reloader {
 /// What a [`Reloader`] is connected to.
 pub(crate) struct Parts {
     pub(crate) listeners: Listeners,
+    pub(crate) names: Names,
     pub(crate) control: Handle,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access_log: Arc<AccessLog>,
@@ -123,25 +129,53 @@ pub(crate) struct Parts {
     pub(crate) service_manager: ServiceManager,
 }
 
-/// What the running configuration is compared with later.
+/// The configuration that runs, and what was read with it.
+#[derive(Clone)]
 pub(crate) struct Present {
     pub(crate) path: PathBuf,
     pub(crate) config: Arc<Config>,
     summary: Summary,
+    zones: Vec<Arc<Zone>>,
+    settings: Arc<Settings>,
+    /// Digests of the files of those who are told.
+    outbound: Arc<[u64]>,
+    origin_files: OriginFiles,
 }
 
 impl Present {
-    pub(crate) fn of(path: PathBuf, loaded: &Loaded) -> Self {
-        Self { path, config: Arc::new(loaded.config.clone()), summary: Summary::of(loaded) }
+    /// The configuration at `path` with all that it names, the plan that it comes to, and whom to tell.
+    pub(crate) fn new(path: PathBuf, loaded: Loaded) -> (Self, Plan, Outbound) {
+        let Loaded { config, zones, probes, targets, certificates, outbound, origin_files, .. } = loaded;
+        let digests: Arc<[u64]> = outbound.digests.as_slice().into();
+        let summary = Summary::of(&config, &probes, &zones, &certificates, &digests);
+        let settings = Arc::new(Settings { certificates });
+        let config = Arc::new(config);
+        let present = Self { path, config, summary, zones, settings, outbound: digests, origin_files };
+        let plan = present.plan(probes, targets);
+        (present, plan, outbound)
+    }
+
+    /// The same where names stand for other addresses; nothing is read.
+    fn resolved(mut self, addresses: &Addresses) -> Result<(Self, Plan, Vec<Concern>), LoadError> {
+        let (config, concerns) = self.config.resolve(addresses);
+        let (probes, targets) = self.origin_files.origins(&config)?;
+        let certificates = &self.settings.certificates;
+        self.summary = Summary::of(&config, &probes, &self.zones, certificates, &self.outbound);
+        self.config = Arc::new(config);
+        let plan = self.plan(probes, targets);
+        Ok((self, plan, concerns))
+    }
+
+    fn plan(&self, probes: Vec<ProbeSpec>, targets: Vec<Arc<Target>>) -> Plan {
+        Plan::new(&self.config, self.zones.clone(), probes, targets, self.settings.clone())
     }
 }
 
 impl Reloader {
     pub(crate) fn new(present: Present, parts: Parts) -> Self {
         Self {
-            path: present.path,
-            present: present.config,
-            summary: present.summary,
+            present,
+            names: parts.names,
             listeners: parts.listeners,
             control: parts.control,
             metrics: parts.metrics,
@@ -154,7 +188,7 @@ impl Reloader {
 
     /// The configuration that runs.
     pub(crate) fn present(&self) -> &Config {
-        &self.present
+        &self.present.config
     }
 
     /// Reloads at every SIGHUP and every request. A SIGHUP that comes during a reload leads to one more. Never ends.
@@ -173,12 +207,54 @@ impl Reloader {
                     // Whoever asked may have hung up; the reload is as good.
                     let _ = answer.send(self.reload(&by).await);
                 }
+                () = self.names.moved() => self.follow_names().await,
             }
         }
     }
 
+    /// Follows names alone, for a daemon that does not take reloads yet. Never ends.
+    pub(crate) async fn watch_names(&mut self) -> Infallible {
+        loop {
+            self.names.moved().await;
+            self.follow_names().await;
+        }
+    }
+
+    /// Takes over what names stand for now, the way a reload takes over a configuration. Files are not looked at: what is
+    /// being edited there is nobody's business before somebody reloads.
+    async fn follow_names(&mut self) {
+        let addresses = self.names.addresses();
+        if *addresses == *self.names.taken() {
+            return;
+        }
+        let what = names::difference(self.names.taken(), &addresses);
+        let (present, table) = (self.present.clone(), addresses.clone());
+        // Thousands of origins are set up anew.
+        let resolved = tokio::task::spawn_blocking(move || present.resolved(&table)).await;
+        let (present, plan, concerns) = match resolved {
+            Ok(Ok(resolved)) => resolved,
+            Ok(Err(error)) => return self.not_followed(&what, &error),
+            Err(error) => return self.not_followed(&what, &error),
+        };
+        let reload = Reload { plan, kind: EventKind::Resolved, by: SELF.into(), what: what.as_str().into() };
+        match self.control.reload(reload).await {
+            Some(Ok(_)) => {
+                self.present = present;
+                self.names.take(addresses, concerns);
+            }
+            Some(Err(error)) => self.not_followed(&what, &error),
+            // The daemon stops.
+            None => {}
+        }
+    }
+
+    fn not_followed(&mut self, what: &str, why: &dyn std::fmt::Display) {
+        tracing::warn!(what, "a change of addresses has to wait: {why}");
+        self.names.try_again();
+    }
+
     async fn reload(&mut self, by: &Name) -> Result<Report, Failure> {
-        tracing::info!(by = &**by, path = %self.path.display(), "reloading the configuration");
+        tracing::info!(by = &**by, path = %self.present.path.display(), "reloading the configuration");
         self.service_manager.reloading().await;
         let outcome = self.try_reload(by).await;
         match &outcome {
@@ -207,37 +283,42 @@ impl Reloader {
 
     async fn try_reload(&mut self, by: &Name) -> Result<Report, Failure> {
         // Files may be large and disks slow: nothing that serves waits for them.
-        let (path, present) = (self.path.clone(), self.present.clone());
+        let (path, present) = (self.present.path.clone(), self.present.config.clone());
         let read = tokio::task::spawn_blocking(move || {
             let mut loaded = load::load(&path)?;
             let restart = keep_until_restart(&present, &mut loaded.config);
-            let summary = Summary::of(&loaded);
             // Also where it is the same path: it may have been renamed, and the old file is not to be written for ever.
             let log = AccessLog::prepare(loaded.config.access_log.as_deref())?;
-            Ok((loaded, restart, summary, log))
+            Ok((loaded, restart, log))
         });
         let read = read.await.map_err(|error| Failure::Panic(error.to_string()))?;
-        let (loaded, restart, summary, log) = read.map_err(Failure::Load)?;
-        let Loaded { config, warnings, text, zones, probes, targets, certificates, outbound } = loaded;
+        let (mut loaded, restart, log) = read.map_err(Failure::Load)?;
+        let names = self.names.prepare(&loaded.config).await;
+        let (path, addresses) = (self.present.path.clone(), names.addresses.clone());
+        let made = tokio::task::spawn_blocking(move || {
+            let concerns = loaded.resolve(&addresses)?;
+            let told = (std::mem::take(&mut loaded.warnings), std::mem::take(&mut loaded.text));
+            Ok((Present::new(path, loaded), told, concerns))
+        });
+        let made = made.await.map_err(|error| Failure::Panic(error.to_string()))?;
+        let ((present, plan, outbound), (warnings, text), concerns) = made.map_err(Failure::Load)?;
 
-        let wanted = listeners::doors(&config);
+        let wanted = listeners::doors(&present.config);
         let bound = self.listeners.bind(wanted.iter().copied()).await.map_err(|error| self.taken(error))?;
-        let changes = self.summary.changes(&summary);
-        let settings = Arc::new(Settings { certificates: certificates.clone() });
-        let plan = Plan::new(&config, zones, probes, targets, settings);
-        let reload = Reload { plan, by: by.clone(), what: line(&changes).into() };
+        let changes = self.present.summary.changes(&present.summary);
+        let reload = Reload { plan, kind: EventKind::Reloaded, by: by.clone(), what: line(&changes).into() };
         let taken = self.control.reload(reload).await.ok_or(Failure::Stopping)?.map_err(Failure::NotTaken)?;
         // From here on nothing can fail.
-        self.listeners.reconfigure(&config);
+        self.listeners.reconfigure(&present.config);
         self.listeners.serve(bound);
         self.listeners.keep(&wanted);
         self.access_log.commit(log);
         self.notifier.replace(outbound.receivers);
         self.heartbeat.replace(outbound.heartbeat);
-        self.metrics.certificates(&certificates);
-        self.present = Arc::new(config);
-        self.summary = summary;
-        let path = self.path.display().to_string();
+        self.metrics.certificates(&present.settings.certificates);
+        self.present = present;
+        self.names.watch(names, concerns).await;
+        let path = self.present.path.display().to_string();
         Ok(Report {
             generation: taken.generation,
             changes,
@@ -250,7 +331,7 @@ impl Reloader {
     /// Whoever has renamed the log asks for a new file with a reload. It gets one whatever the configuration is like:
     /// renamed logs are compressed and removed.
     async fn reopen_log(&self) {
-        let path = self.present.access_log.clone();
+        let path = self.present.config.access_log.clone();
         let opened = tokio::task::spawn_blocking(move || AccessLog::prepare(path.as_deref())).await;
         match opened {
             Ok(Ok(log)) => self.access_log.commit(log),

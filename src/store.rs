@@ -5,6 +5,7 @@
 //! soon as it ends, so that the file and what readers saw agree. Reading the history never stands in a writer's way.
 
 mod file;
+mod names;
 mod rings;
 mod worker;
 
@@ -26,6 +27,7 @@ use tokio::sync::{Semaphore, oneshot};
 use worker::{Fate, Job, Worker};
 
 use crate::history::{Bounds, Entry, Filter, Order};
+use crate::names::NameRecord;
 
 /// How long a change may take before it counts as not stored.
 pub const DEADLINE: Duration = Duration::from_secs(2);
@@ -83,6 +85,8 @@ pub struct Stored {
     pub groups: BTreeMap<Name, Durable>,
     pub zones: BTreeMap<Name, ZoneRecord>,
     pub forces: Vec<Force>,
+    /// The last good addresses of names that stand for origins.
+    pub names: BTreeMap<Name, NameRecord>,
 }
 
 /// One atomic change.
@@ -92,6 +96,8 @@ pub struct Change {
     pub zones: Vec<(Name, ZoneRecord)>,
     /// All forces, in place of those that are there.
     pub forces: Option<Vec<Force>>,
+    /// All names, in place of those that are there. A write that comes too late is not taken back: it is as good.
+    pub names: Option<BTreeMap<Name, NameRecord>>,
     /// Its own entry in the history: it is taken back with the change.
     pub event: Option<Event>,
     /// Entries that nothing depends on.
@@ -104,13 +110,9 @@ pub struct Change {
 
 impl Change {
     fn is_empty(&self) -> bool {
-        let Self { groups, zones, forces, event, records, alive, trim: _ } = self;
-        groups.is_empty()
-            && zones.is_empty()
-            && forces.is_none()
-            && event.is_none()
-            && records.is_empty()
-            && alive.is_none()
+        let Self { groups, zones, forces, names, event, records, alive, trim: _ } = self;
+        let lists = groups.is_empty() && zones.is_empty() && records.is_empty();
+        lists && forces.is_none() && names.is_none() && event.is_none() && alive.is_none()
     }
 }
 

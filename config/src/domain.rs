@@ -5,6 +5,7 @@
 
 mod check;
 mod front;
+mod named;
 mod notify;
 
 use std::collections::BTreeSet;
@@ -17,6 +18,8 @@ use tidegate_health::id::{GroupId, Name, SiteId};
 
 pub use self::check::{Check, Program};
 pub use self::front::{Certificate, ClientAddress, Limits, Listen, TlsVersion};
+pub(crate) use self::named::UNRESOLVED;
+pub use self::named::{Addresses, Concern, NamedOrigin, Resolver};
 pub use self::notify::{
     Filter, Heartbeat, HeartbeatMethod, Receiver, Smtp, SmtpTls, UrlSource, Way, Webhook,
 };
@@ -38,6 +41,11 @@ pub struct Config {
     pub fleet: Fleet,
     /// How each origin is reached; parallel to `fleet.origins`.
     pub origins: Vec<OriginEndpoint>,
+    /// Origins that are given by name. Those that their names stand for come with [`resolve`](Self::resolve), after those
+    /// that are given by address.
+    pub named: Vec<NamedOrigin>,
+    /// Who is asked what the names stand for.
+    pub resolver: Resolver,
     /// How each service is proxied; parallel to `fleet.services`.
     pub services: Vec<ServiceSettings>,
     pub zones: Vec<ZoneSettings>,

@@ -25,10 +25,11 @@ mod web_url;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use domain::{
-    Certificate, Check, ClientAddress, ClientCertificate, Config, Ejection, Filter, Heartbeat,
-    HeartbeatMethod, History, HostPattern, Hsts, Limits, Listen, LongLived, Node, OriginEndpoint, OriginHttp,
-    Program, Protocol, Receiver, Retry, SOCKET_NAME, Scheme, ServiceSettings, Smtp, SmtpTls, Spill,
-    SteerSettings, Timeouts, Tls, TlsVersion, UrlSource, Verify, Way, Webhook, ZoneSettings,
+    Addresses, Certificate, Check, ClientAddress, ClientCertificate, Concern, Config, Ejection, Filter,
+    Heartbeat, HeartbeatMethod, History, HostPattern, Hsts, Limits, Listen, LongLived, NamedOrigin, Node,
+    OriginEndpoint, OriginHttp, Program, Protocol, Receiver, Resolver, Retry, SOCKET_NAME, Scheme,
+    ServiceSettings, Smtp, SmtpTls, Spill, SteerSettings, Timeouts, Tls, TlsVersion, UrlSource, Verify, Way,
+    Webhook, ZoneSettings,
 };
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use network::{Network, NetworkError, exclude};

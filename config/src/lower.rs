@@ -31,6 +31,8 @@ pub(crate) const SITES_MAX: usize = 256;
 pub(crate) const GROUPS_MAX: usize = 4_096;
 pub(crate) const SERVICES_MAX: usize = 16_384;
 pub(crate) const ORIGINS_MAX: usize = 1_000_000;
+/// Each is asked for again and again.
+pub(crate) const NAMES_MAX: usize = 1_024;
 
 /// Lowers a whole configuration. It is only good if `source` has no errors afterwards.
 pub(crate) fn lower(source: &Source<'_>, spec: &RootSpec) -> Config {
@@ -50,7 +52,8 @@ pub(crate) fn lower(source: &Source<'_>, spec: &RootSpec) -> Config {
         first_start: value_or_default(&spec.first_start),
         ..Fleet::default()
     };
-    let (origins, services) = service::lower(source, service_specs, &site_names, &group_names, &mut fleet);
+    let service::Lowered { origins, named, services } =
+        service::lower(source, service_specs, &site_names, &group_names, &mut fleet);
     let zones = spec
         .zone
         .as_ref()
@@ -67,6 +70,8 @@ pub(crate) fn lower(source: &Source<'_>, spec: &RootSpec) -> Config {
         capabilities: capabilities.0,
         fleet,
         origins,
+        named,
+        resolver: top::resolver(source, spec),
         services,
         zones,
         startup_deadline: value_or(&spec.startup_deadline, Duration::from_secs(5)),

@@ -124,6 +124,17 @@ pub fn exclude(one: SocketAddr, other: SocketAddr) -> bool {
         && (one.ip() == other.ip() || one.is_ipv4() == other.is_ipv4() && is_everywhere)
 }
 
+/// Whether packets to an address may cross networks of others.
+pub(crate) fn is_public(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let is_shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64; // RFC 6598
+            !(ip.is_private() || ip.is_loopback() || ip.is_link_local() || is_shared)
+        }
+        IpAddr::V6(ip) => !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,6 +201,36 @@ mod tests {
             let network = Network::parse(network).expect("the table's networks are valid");
             let ip = ip.parse().expect("the table's addresses are valid");
             assert_eq!(network.contains(ip), inside, "{network} {ip}");
+        }
+    }
+
+    #[test]
+    fn private_networks_end_where_the_standards_say() {
+        let table = [
+            ("10.255.255.255", false),
+            ("11.0.0.0", true),
+            ("172.15.255.255", true),
+            ("172.16.0.0", false),
+            ("172.31.255.255", false),
+            ("172.32.0.0", true),
+            ("192.168.0.1", false),
+            ("192.169.0.1", true),
+            ("100.63.255.255", true),
+            ("100.64.0.0", false),
+            ("100.127.255.255", false),
+            ("100.128.0.0", true),
+            ("127.0.0.1", false),
+            ("169.254.1.1", false),
+            ("203.0.113.1", true),
+            ("::1", false),
+            ("fd00::1", false),
+            ("fe80::1", false),
+            ("2001:db8::1", true),
+            ("::ffff:10.0.0.1", false),
+            ("::ffff:203.0.113.1", true),
+        ];
+        for (ip, public) in table {
+            assert_eq!(is_public(ip.parse().expect("the table's addresses are valid")), public, "{ip}");
         }
     }
 

@@ -20,8 +20,10 @@ pub(crate) use front::{CertificateSpec, ClientAddressSpec, LimitsSpec, ListenSpe
 pub(crate) use group::{FailbackSpec, GroupSpec, SwitchesSpec};
 pub use notify::{HeartbeatMethod, SmtpTls};
 pub(crate) use notify::{HeartbeatSpec, NotifySpec, SmtpSpec, WebhookSpec};
-pub(crate) use origin::{ClientCertificateSpec, OriginSpec, OriginUrl, TlsSpec, UrlScheme, VerifySpec};
-pub(crate) use root::{HistorySpec, NodeSpec, RootSpec};
+pub(crate) use origin::{
+    ClientCertificateSpec, OriginSpec, OriginUrl, TlsSpec, UrlHost, UrlScheme, VerifySpec,
+};
+pub(crate) use root::{HistorySpec, NodeSpec, ResolverSpec, RootSpec};
 pub(crate) use service::{EjectionSpec, HstsSpec, RetrySpec, ServiceSpec, TimeoutsSpec};
 pub(crate) use site::SiteSpec;
 pub(crate) use value::name_fault;
@@ -50,6 +52,7 @@ pub fn reference() -> Vec<Section> {
         ClientAddressSpec::SECTION,
         LimitsSpec::SECTION,
         HistorySpec::SECTION,
+        ResolverSpec::SECTION,
         root::EtcdSpec::SECTION,
         root::EtcdMemberSpec::SECTION,
         root::TokenSpec::SECTION,

@@ -26,6 +26,7 @@ use tokio::sync::mpsc;
 use super::readiness::Readiness;
 use crate::control::Handle;
 use crate::metrics::Metrics;
+use crate::names::Board;
 use crate::store::Store;
 use crate::world::Worlds;
 use problem::{Problem, problem};
@@ -38,6 +39,7 @@ pub struct Admin {
     pub started: Wall,
     pub control: Handle,
     pub store: Store,
+    pub names: Arc<Board>,
     pub worlds: Worlds,
     pub metrics: Arc<Metrics>,
     pub readiness: Readiness,

@@ -6,6 +6,7 @@ use tidegate_health::order::{Done, Refusal, Rule};
 use tidegate_health::status::Status;
 use tidegate_health::time::Wall;
 
+use crate::names::NameStatus;
 use crate::reload::{Changes, Report, RestartKey};
 
 /// `GET /api/v1/status`.
@@ -16,6 +17,9 @@ pub struct StatusReply {
     pub generation: u64,
     /// When the daemon started, in milliseconds since 1970.
     pub started: Wall,
+    /// Names that stand for origins, sorted.
+    #[serde(default)]
+    pub names: Vec<NameStatus>,
     #[serde(flatten)]
     pub status: Status,
 }

@@ -16,14 +16,8 @@ use crate::clock::Clock;
 use crate::control::{Control, Parts, Plan, Publisher, Zone};
 use crate::metrics::Metrics;
 use crate::notify::Notifier;
-use crate::store::{Before, Change, Store, ZoneRecord};
+use crate::store::{Before, Change, Store, Stored, ZoneRecord};
 use crate::world::Worlds;
-
-/// What the rest of the daemon needs of it.
-pub(super) struct Assembly {
-    pub(super) control: Control,
-    pub(super) store: Store,
-}
 
 /// What the control task is connected to.
 pub(super) struct Wiring {
@@ -38,9 +32,9 @@ pub(super) struct Wiring {
 pub(super) async fn assemble(
     config: &Config,
     plan: Plan,
+    (store, stored): (Store, Stored),
     Wiring { results, worlds, metrics, notifier, clock, round }: Wiring,
-) -> Result<Assembly, AppError> {
-    let (store, stored) = Store::open(&config.state_dir)?;
+) -> Result<Control, AppError> {
     let fleet = plan.fleet.clone();
     let known = |name: &Name| stored.zones.get(name).map(|record| (*record, record.serial));
     let zones = plan.zone_records(known, &BTreeMap::new());
@@ -61,20 +55,19 @@ pub(super) async fn assemble(
         seed: fastrand::u64(..),
     };
     let probes = Scheduler::start(plan.probes.clone(), results, settings);
-    let control = Control::new(Parts {
+    Ok(Control::new(Parts {
         plan,
         state,
         clock,
         probes,
-        store: store.clone(),
+        store,
         publisher,
         zones,
         absent,
         metrics,
         notifier,
         round,
-    });
-    Ok(Assembly { control, store })
+    }))
 }
 
 /// A store that is new where it should not be must be seen at once: a failover would be forgotten.

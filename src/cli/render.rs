@@ -11,6 +11,7 @@ use tidegate_health::time::Wall;
 
 use crate::admin::shape::{DoneReply, ForceBody, ReloadReply, StatusReply};
 use crate::history::Entry;
+use crate::names::{NameState, NameStatus};
 use crate::reload::RestartKey;
 
 /// Where every group is, site by site, worst news in plain sight.
@@ -29,6 +30,7 @@ pub(super) fn status(reply: &StatusReply, all: bool, now: Wall) -> String {
         out.push('\n');
         group_block(&mut out, group, all, now);
     }
+    names(&mut out, &reply.names, all, now);
     if !reply.status.forces.is_empty() {
         out.push('\n');
     }
@@ -43,6 +45,33 @@ pub(super) fn force(status: &ForceStatus, now: Wall) -> String {
     let mut out = String::new();
     force_line(&mut out, status, now);
     out
+}
+
+/// Names that do not stand for what they should, or all of them.
+fn names(out: &mut String, names: &[NameStatus], all: bool, now: Wall) {
+    let is_told = |name: &&NameStatus| all || name.state != NameState::Resolved || !name.concerns.is_empty();
+    let told: Vec<_> = names.iter().filter(is_told).collect();
+    if !told.is_empty() {
+        out.push('\n');
+    }
+    for status in told {
+        let NameStatus { name, addresses, .. } = status;
+        let list: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        let resolved =
+            status.resolved_at.map(|at| format!(", resolved {} ago", age(at, now))).unwrap_or_default();
+        let _ = match status.state {
+            NameState::Unresolved => writeln!(out, "{name} is not resolved: it stands for no origin yet"),
+            _ => writeln!(out, "{name} is {}{resolved}", list.join(", ")),
+        };
+        if let (Some(since), Some(why)) = (status.failing_since, &status.failure) {
+            let lasts = age(since, now);
+            let so = if addresses.is_empty() { "" } else { "; its last good addresses stay" };
+            let _ = writeln!(out, "  ! NOT ANSWERED for {lasts}: {why}{so}");
+        }
+        for concern in &status.concerns {
+            let _ = writeln!(out, "  ! {concern}");
+        }
+    }
 }
 
 /// Who took what out, why, and whether it may be switched off.
@@ -167,6 +196,10 @@ fn site_lines(out: &mut String, site: &SiteStatus, all: bool, now: Wall) {
     {
         let failure = origin.failure.as_deref().map(|failure| format!(": {failure}")).unwrap_or_default();
         let host = origin.host.as_deref().map(|host| format!(" on {host}")).unwrap_or_default();
+        let host = match &origin.resolved_from {
+            Some(name) => format!("{host} of {name}"),
+            None => host,
+        };
         let force = match origin.force {
             None => String::new(),
             Some(ForceKind::Drain) => format!(", drained; its checks say {}", origin.real),

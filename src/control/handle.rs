@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tidegate_health::event::EventKind;
 use tidegate_health::explain::Explanation;
 use tidegate_health::fleet::Fleet;
 use tidegate_health::force::{ForceKind, ForceOrder, Forced, Preview, Selector};
@@ -28,6 +29,8 @@ pub enum Message {
     /// Of origins by name, for the same reason.
     Reports(Vec<(Name, Report)>, oneshot::Sender<Result<(), NotHeard>>),
     Reload(Box<Reload>, oneshot::Sender<Result<Taken, NotTaken>>),
+    /// Something that happened beside the core, for the history.
+    Note(EventKind, Name),
     Alive(oneshot::Sender<()>),
 }
 
@@ -76,6 +79,12 @@ impl Handle {
     /// Takes another configuration, or none of it. The answer comes after every reader sees the new one.
     pub async fn reload(&self, reload: Reload) -> Option<Result<Taken, NotTaken>> {
         self.ask(|answer| Message::Reload(Box::new(reload), answer)).await
+    }
+
+    /// Tells of something that happened beside the core.
+    pub async fn note(&self, kind: EventKind, reason: impl Into<Name>) {
+        // Nobody is left to tell where the daemon stops.
+        let _ = self.messages.send(Message::Note(kind, reason.into())).await;
     }
 
     /// Whether the control task answers within a second.

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate_health::SELF;
 use tidegate_health::event::{Class, Event, EventKind, Severity};
 use tidegate_health::explain::explain;
 use tidegate_health::force::{Forced, preview};
@@ -210,6 +211,9 @@ impl Control {
                 let _ = answer.send(self.hear(reports));
             }
             Message::Reload(reload, answer) => self.begin_reload(*reload, answer),
+            Message::Note(kind, reason) => {
+                self.note(Event::new(self.clock.now().wall, kind, SELF.into(), reason));
+            }
             Message::Alive(answer) => {
                 let _ = answer.send(());
             }

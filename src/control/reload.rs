@@ -30,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Reload {
     pub plan: Plan,
+    /// What it is for the history: another configuration, or other addresses for names of the same one.
+    pub kind: EventKind,
     /// Who wants it, and what is different, for the history.
     pub by: Name,
     pub what: Name,
@@ -141,7 +143,7 @@ impl Control {
     /// The swap: nothing in it can fail.
     fn take_over(
         &mut self,
-        Reload { mut plan, by, what }: Reload,
+        Reload { mut plan, kind, by, what }: Reload,
         (state, effects): (State, Vec<Effect>),
         written: &BTreeMap<Name, ZoneRecord>,
     ) -> Taken {
@@ -156,7 +158,7 @@ impl Control {
         self.warnings.clear();
         self.metrics.replace(&self.plan.fleet);
         self.perform(effects);
-        self.note(Event::new(self.clock.now().wall, EventKind::Reloaded, by, what));
+        self.note(Event::new(self.clock.now().wall, kind, by, what));
         self.batch.publish = false;
         self.publish();
         Taken { generation: self.publisher.generation() }

@@ -2,8 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use tidegate_config::{Check, Config, Diagnostic, Program};
-use tidegate_health::id::OriginId;
+use tidegate_config::{Check, Diagnostic, Program};
 use tidegate_probe::command::Command;
 use tidegate_probe::{CertificateCheck, CommandCheck, DnsCheck, GrpcCheck, Kind};
 
@@ -18,21 +17,6 @@ pub(super) struct Place<'a> {
     /// The machine, where it is named.
     pub(super) host: Option<&'a str>,
     pub(super) addr: std::net::SocketAddr,
-}
-
-impl<'a> Place<'a> {
-    pub(super) fn of(config: &'a Config, id: OriginId) -> Self {
-        let (fleet, origin) = (&config.fleet, config.fleet.origin(id));
-        let service = fleet.service(origin.service);
-        Self {
-            service: &service.name,
-            site: &fleet.site(origin.site).name,
-            group: &fleet.group(service.group).name,
-            origin: &origin.name,
-            host: origin.host.as_deref(),
-            addr: config.origins[id.index()].addr,
-        }
-    }
 }
 
 /// The kinds that have nothing to do with how requests reach an origin; none for the others.

@@ -59,3 +59,20 @@ impl<'a> Known<'a> {
         }
     }
 }
+
+/// Keeps the series of `metric` whose label has a value that is wanted.
+pub(super) fn retain<T: MetricVecBuilder>(metric: &MetricVec<T>, label: &str, wanted: impl Fn(&str) -> bool)
+where
+    MetricVec<T>: Collector,
+{
+    for family in metric.collect() {
+        for series in family.get_metric() {
+            let labels = series.get_label().iter().map(|label| (label.name(), label.value()));
+            let labels: HashMap<_, _> = labels.collect();
+            if labels.get(label).is_none_or(|value| !wanted(value)) {
+                // One that is gone already is as good.
+                let _ = metric.remove(&labels);
+            }
+        }
+    }
+}

@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tidegate_config::Config;
+use tidegate_dns::Zone;
 use tidegate_health::fleet::Fleet;
+use tidegate_probe::ProbeSpec;
 
 use crate::app::listeners;
-use crate::load::Loaded;
+use crate::certs::Certificates;
 
 /// A digest of each part, by kind and name.
 #[derive(Clone, Debug, Default)]
@@ -22,14 +26,20 @@ pub struct Changed {
     pub changed: usize,
 }
 
-/// By kind (`sites`, `groups`, `services`, `origins`, `zones`, `listeners`, `certificates`, `receivers`, `settings`); kinds without a change are
+/// By kind (`sites`, `groups`, `services`, `origins`, `names`, `zones`, `listeners`, `certificates`, `receivers`, `settings`); kinds without a change are
 /// left out.
 pub type Changes = BTreeMap<String, Changed>;
 
 impl Summary {
     /// Whatever has an influence is in it; numbers, which only mean something in one fleet, are not.
-    pub(super) fn of(loaded: &Loaded) -> Self {
-        let (config, fleet) = (&loaded.config, &loaded.config.fleet);
+    pub(super) fn of(
+        config: &Config,
+        probes: &[ProbeSpec],
+        zones: &[Arc<Zone>],
+        certificates: &Certificates,
+        outbound: &[u64],
+    ) -> Self {
+        let fleet = &config.fleet;
         let mut parts = Self::default();
         for site in &fleet.sites {
             parts.add("sites", &site.name, &format!("{site:?}"));
@@ -48,11 +58,16 @@ impl Summary {
             let text = format!("{group} {} {} {settings:?}", service.critical, service.min_up);
             parts.add("services", &service.name, &text);
         }
-        for ((origin, endpoint), probe) in fleet.origins.iter().zip(&config.origins).zip(&loaded.probes) {
+        for ((origin, endpoint), probe) in fleet.origins.iter().zip(&config.origins).zip(probes) {
             let text = format!("{:?} {:?} {endpoint:?} {}", origin.host, origin.thresholds, probe.digest());
             parts.add("origins", &origin.name, &text);
         }
-        for (settings, zone) in config.zones.iter().zip(&loaded.zones) {
+        for named in &config.named {
+            let (service, site) = (fleet.service(named.service), fleet.site(named.site));
+            let name = format!("{}/{}/{}:{}", service.name, site.name, named.name, named.port());
+            parts.add("names", &name, &format!("{:?} {:?} {named:?}", named.host, named.thresholds));
+        }
+        for (settings, zone) in config.zones.iter().zip(zones) {
             let mut text = format!("{} {}", zone.content_hash(), zone.serial());
             for steer in &settings.steer {
                 let _ = write!(text, " {} {:?} {}", steer.name, steer.ttl, group_name(fleet, steer.group));
@@ -62,16 +77,17 @@ impl Summary {
         for (kind, address) in listeners::doors(config) {
             parts.add("listeners", &format!("{kind:?} {address}"), "");
         }
-        for (path, certificate) in loaded.certificates.files() {
+        for (path, certificate) in certificates.files() {
             parts.add("certificates", &path.display().to_string(), &format!("{certificate:?}"));
         }
-        for (receiver, digest) in config.receivers.iter().zip(&loaded.outbound.digests) {
+        for (receiver, digest) in config.receivers.iter().zip(outbound) {
             parts.add("receivers", &receiver.name, &format!("{receiver:?} {digest}"));
         }
-        let heartbeat = (&config.heartbeat, loaded.outbound.digests.last());
+        let heartbeat = (&config.heartbeat, outbound.last());
         parts.add("settings", "heartbeat", &format!("{heartbeat:?}"));
         let listen = &config.listen;
         parts.add("settings", "tls", &format!("{} {:?}", listen.http2, listen.tls_version_min));
+        parts.add("settings", "resolver", &format!("{:?}", config.resolver));
         parts.add("settings", "access_log", &format!("{:?}", config.access_log));
         parts.add("settings", "limits", &format!("{:?}", config.limits));
         parts.add("settings", "client_address", &format!("{:?}", config.client_address));

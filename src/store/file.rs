@@ -11,7 +11,7 @@ use tidegate_health::durable::Durable;
 use tidegate_health::force::Force;
 use tidegate_health::id::Name;
 
-use super::{Before, Change, StoreError, Stored, boxed, rings};
+use super::{Before, Change, StoreError, Stored, boxed, names, rings};
 use crate::history::Bounds;
 
 /// The layout of the file; a newer one is not touched.
@@ -20,14 +20,14 @@ const SCHEMA: u64 = 1;
 /// Room for some dozens of decisions.
 const ROOM_MIN: u64 = 256 << 10;
 
-type Records = TableDefinition<'static, &'static str, &'static [u8]>;
+pub(super) type Records = TableDefinition<'static, &'static str, &'static [u8]>;
 
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const GROUPS: Records = TableDefinition::new("groups");
 const ZONES: Records = TableDefinition::new("zones");
 /// One record with all forces: they change together.
 const FORCES: Records = TableDefinition::new("forces");
-const ALL: &str = "all";
+pub(super) const ALL: &str = "all";
 pub(super) fn create_folder(folder: &Path) -> Result<(), StoreError> {
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -122,6 +122,7 @@ pub(super) fn load(database: &Database) -> Result<Stored, StoreError> {
         Err(redb::TableError::TableDoesNotExist(_)) => {}
         Err(error) => return Err(boxed(error).into()),
     }
+    stored.names = names::load(&transaction)?;
     Ok(stored)
 }
 
@@ -133,6 +134,7 @@ pub(super) fn write(database: &Database, change: &Change, bounds: &Bounds) -> Re
     let transaction = database.begin_write().map_err(boxed)?;
     write_groups(&transaction, &change.groups)?;
     write_forces(&transaction, change.forces.as_deref())?;
+    names::write(&transaction, change.names.as_ref())?;
     {
         let mut zones = transaction.open_table(ZONES).map_err(boxed)?;
         for (name, record) in &change.zones {

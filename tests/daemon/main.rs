@@ -16,6 +16,7 @@ mod http2;
 mod idle;
 mod kinds;
 mod metrics;
+mod names;
 mod notify;
 mod recorder;
 mod refusals;

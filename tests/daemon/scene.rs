@@ -182,6 +182,13 @@ impl Scene {
         origin.child = Some(child);
     }
 
+    /// Starts an origin that the configuration does not name, at an address of the test's choice.
+    pub(crate) async fn place_origin(&mut self, name: &str, addr: SocketAddr) {
+        let log = self.path(&format!("{name}.log"));
+        self.origins.insert(name.to_owned(), Origin { addr, log, child: None });
+        self.start_origin(name).await;
+    }
+
     /// SIGKILL, and wait until it is gone.
     pub(crate) async fn kill(&mut self, name: &str) {
         let origin = self.origins.get_mut(name).expect("the scene has this origin");

@@ -1,13 +1,18 @@
 //! Origins: how one is reached, and how it is checked.
 
+use std::net::SocketAddr;
+
 use tidegate_health::fleet::Thresholds;
 use tidegate_health::id::Name;
 
 use super::{check, small, value_or_default};
-use crate::domain::{ClientCertificate, HostPattern, OriginEndpoint, Protocol, Scheme, Tls, Verify};
+use crate::domain::{
+    ClientCertificate, HostPattern, OriginEndpoint, Protocol, Scheme, Tls, UNRESOLVED, Verify,
+};
 use crate::source::{At, Source};
 use crate::spec::{
-    CheckSpec, ClientCertificateSpec, OriginSpec, OriginUrl, ServiceSpec, TlsSpec, UrlScheme, VerifySpec,
+    CheckSpec, ClientCertificateSpec, OriginSpec, OriginUrl, ServiceSpec, TlsSpec, UrlHost, UrlScheme,
+    VerifySpec,
 };
 
 /// What the origins of one service have in common.
@@ -50,7 +55,13 @@ pub(super) fn lower(
     url: &At<OriginUrl>,
     template: &Template<'_>,
 ) -> (Lowered, OriginEndpoint) {
-    let tls = refine(&template.tls, spec.tls.as_ref());
+    let mut tls = refine(&template.tls, spec.tls.as_ref());
+    let (ip, name) = match &url.value.host {
+        UrlHost::Address(ip) => (*ip, None),
+        UrlHost::Name(name) => (UNRESOLVED, Some(name)),
+    };
+    let host = template.host.clone().or_else(|| name.map(|_| url.value.host_header().into()));
+    tls.server_name = tls.server_name.or_else(|| name.map(|name| Name::from(name.as_str())));
     if let Some(at) = spec.tls.as_ref().filter(|_| url.value.scheme != UrlScheme::Https) {
         source.error(&at.place, "`tls` is for https:// origins");
     }
@@ -62,8 +73,8 @@ pub(super) fn lower(
     };
     let host_header = spec.host_header.as_ref().map(|at| Name::from(at.value.as_str()));
     let endpoint = OriginEndpoint {
-        addr: url.value.addr,
-        check: check::check(&scheme, &tls, template.host.as_ref(), template.check),
+        addr: SocketAddr::new(ip, url.value.port),
+        check: check::check(&scheme, &tls, host.as_ref(), template.check),
         scheme,
         host_header,
         weight: small(&spec.weight, 1),
@@ -112,8 +123,8 @@ fn deny_repeated_origins(source: &Source<'_>, spec: &ServiceSpec) {
     let mut seen = std::collections::HashSet::new();
     for at in spec.origins.iter().flat_map(|at| &at.value).flat_map(|(_, listed)| listed) {
         let Some(url) = at.value.url.as_ref() else { continue };
-        if !seen.insert(url.value.addr) {
-            source.error(&url.place, format!("{} is an origin of this service already", url.value.addr));
+        if !seen.insert((&url.value.host, url.value.port)) {
+            source.error(&url.place, format!("{} is an origin of this service already", url.value));
         }
     }
 }

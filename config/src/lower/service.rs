@@ -1,29 +1,40 @@
 //! Services: their group, their hosts, and the origins at each of the group's sites.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use tidegate_health::fleet::{Fleet, Group, Service};
 use tidegate_health::id::{GroupId, Name, OriginId, ServiceId, SiteId};
 
 use super::origin::{self, Template};
-use super::{Directory, ORIGINS_MAX, small, value_or, value_or_default};
+use super::{Directory, NAMES_MAX, ORIGINS_MAX, small, value_or, value_or_default};
 use crate::dns_name::domain_name;
 use crate::domain::{
-    Ejection, HostPattern, Hsts, LongLived, OriginEndpoint, Protocol, Retry, ServiceSettings, Spill, Timeouts,
+    Ejection, HostPattern, Hsts, LongLived, NamedOrigin, OriginEndpoint, Protocol, Retry, ServiceSettings,
+    Spill, Timeouts,
 };
 use crate::reader::{Named, join};
 use crate::source::{At, Source};
-use crate::spec::{OriginSpec, ServiceSpec};
+use crate::spec::{OriginSpec, ServiceSpec, UrlHost};
 
-/// Lowers services and their origins into the fleet; returns what is parallel to them.
+/// What the fleet does not hold of services and origins.
+#[derive(Default)]
+pub(super) struct Lowered {
+    /// Parallel to the fleet's origins.
+    pub(super) origins: Vec<OriginEndpoint>,
+    pub(super) named: Vec<NamedOrigin>,
+    /// Parallel to the fleet's services.
+    pub(super) services: Vec<ServiceSettings>,
+}
+
+/// Lowers services and their origins into the fleet.
 pub(super) fn lower(
     source: &Source<'_>,
     specs: &Named<ServiceSpec>,
     sites: &Directory<'_>,
     groups: &Directory<'_>,
     fleet: &mut Fleet,
-) -> (Vec<OriginEndpoint>, Vec<ServiceSettings>) {
-    let (mut endpoints, mut settings) = (Vec::new(), Vec::new());
+) -> Lowered {
+    let mut out = Lowered::default();
     let mut taken = HashMap::new();
     // What is no table at all is an error already, and has nothing to look at.
     let readable = specs.iter().filter(|(_, spec)| spec.place.line > 0);
@@ -49,17 +60,18 @@ pub(super) fn lower(
         deny_for_shared_data(source, spec, group.map(|group| fleet.group(group)));
 
         let template = Template::new(source, spec, &lowered.hosts);
-        let mut origins = BTreeMap::new();
+        let (mut origins, mut counts) = (BTreeMap::new(), BTreeMap::new());
         for (site_name, listed) in spec.origins.iter().flat_map(|at| &at.value) {
             let Some(site) = sites.find(source, site_name).map(SiteId) else { continue };
             deny_foreign_site(source, site_name, site, group, fleet);
-            let ids =
-                lower_origins(source, listed, &template, (id, site), fleet, &mut endpoints, &name.value);
+            let names_before = out.named.len();
+            let ids = lower_origins(source, listed, &template, (id, site), fleet, &mut out, &name.value);
+            counts.insert(site, Count { addresses: ids.len(), names: out.named.len() - names_before });
             if !ids.is_empty() {
                 origins.insert(site, ids);
             }
         }
-        check_origins(source, spec, group.map(|group| fleet.group(group)), fleet, &origins);
+        check_origins(source, spec, group.map(|group| fleet.group(group)), fleet, &counts);
         fleet.services.push(Service {
             name: Name::from(name.value.as_str()),
             group: group.unwrap_or(GroupId(0)),
@@ -67,9 +79,17 @@ pub(super) fn lower(
             min_up: small(&spec.min_up, 1),
             origins,
         });
-        settings.push(lowered);
+        out.services.push(lowered);
     }
-    (endpoints, settings)
+    deny_too_many_names(source, specs, &out);
+    out
+}
+
+/// How many origins of a service are given at a site.
+#[derive(Clone, Copy, Default)]
+struct Count {
+    addresses: usize,
+    names: usize,
 }
 
 fn lower_origins(
@@ -78,19 +98,26 @@ fn lower_origins(
     template: &Template<'_>,
     (service, site): (ServiceId, SiteId),
     fleet: &mut Fleet,
-    endpoints: &mut Vec<OriginEndpoint>,
+    out: &mut Lowered,
     service_name: &str,
 ) -> Vec<OriginId> {
     let mut ids = Vec::with_capacity(listed.len());
     for at in listed {
         let Some(url) = at.value.url.as_ref() else { continue };
-        if fleet.origins.len() == ORIGINS_MAX {
+        // A name may come to stand for as many origins as its longest answer has.
+        if fleet.origins.len() + out.named.len() * NamedOrigin::ADDRESSES_MAX >= ORIGINS_MAX {
             source.error(&at.place, format!("more than {ORIGINS_MAX} origins"));
             return ids;
         }
         let site_name = fleet.site(site).name.clone();
         let (origin, endpoint) = origin::lower(source, &at.value, url, template);
-        let id = OriginId(u32::try_from(endpoints.len()).expect("bounded by ORIGINS_MAX"));
+        if let UrlHost::Name(name) = &url.value.host {
+            let (name, host) = (Name::from(name.as_str()), origin.host);
+            let thresholds = template.thresholds;
+            out.named.push(NamedOrigin { name, service, site, host, thresholds, endpoint });
+            continue;
+        }
+        let id = OriginId(u32::try_from(out.origins.len()).expect("bounded by ORIGINS_MAX"));
         fleet.origins.push(tidegate_health::fleet::Origin {
             name: Name::from(format!("{service_name}/{site_name}/{}", endpoint.addr)),
             service,
@@ -99,10 +126,17 @@ fn lower_origins(
             resolved_from: None,
             thresholds: template.thresholds,
         });
-        endpoints.push(endpoint);
+        out.origins.push(endpoint);
         ids.push(id);
     }
     ids
+}
+
+fn deny_too_many_names(source: &Source<'_>, specs: &Named<ServiceSpec>, out: &Lowered) {
+    let names: BTreeSet<_> = out.named.iter().map(|named| &named.name).collect();
+    if let Some((_, spec)) = specs.last().filter(|_| names.len() > NAMES_MAX) {
+        source.error(&spec.place, format!("more than {NAMES_MAX} names stand for origins"));
+    }
 }
 
 fn protocol(source: &Source<'_>, spec: &ServiceSpec) -> Protocol {
@@ -277,7 +311,7 @@ fn check_origins(
     spec: &ServiceSpec,
     group: Option<&Group>,
     fleet: &Fleet,
-    origins: &BTreeMap<SiteId, Vec<OriginId>>,
+    origins: &BTreeMap<SiteId, Count>,
 ) {
     let (Some(group), Some(at)) = (group, spec.origins.as_ref()) else {
         return;
@@ -285,14 +319,18 @@ fn check_origins(
     if source.failed_below(&at.place.path) {
         return;
     }
-    if origins.is_empty() {
+    if origins.values().all(|count| count.addresses + count.names == 0) {
         source.error(&at.place, "the service has no origins");
         return;
     }
     let min_up = spec.min_up.as_ref();
     for &id in &group.sites {
         let site = &fleet.site(id).name;
-        let count = origins.get(&id).map_or(0, Vec::len);
+        let Count { addresses: count, names } = origins.get(&id).copied().unwrap_or_default();
+        // How many a name stands for is known when it is resolved.
+        if names > 0 {
+            continue;
+        }
         if count == 0 && value_or(&spec.critical, true) {
             let message =
                 format!("the site `{site}` has no origins of this critical service: it can never be fit");

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tidegate_health::id::{Name, SiteId};
 
-use super::Directory;
-use crate::domain::{History, Node};
+use super::{Directory, value_or};
+use crate::domain::{History, Node, Resolver};
 use crate::source::At;
 use crate::source::Source;
 use crate::spec::{HistorySpec, RootSpec};
@@ -33,5 +33,24 @@ pub(super) fn history(spec: &RootSpec) -> History {
         notes_max: count(|given| &given.notes_max, 2_000),
         observations_max: count(|given| &given.observations_max, 20_000),
         max_age: max_age.map_or(Duration::from_secs(400 * 86_400), |at| at.value),
+    }
+}
+
+pub(super) fn resolver(source: &Source<'_>, spec: &RootSpec) -> Resolver {
+    let default = Resolver::default();
+    let Some(spec) = spec.resolver.as_ref().map(|at| &at.value) else { return default };
+    // Whoever sets one of the bounds beyond the default of the other means both.
+    let ttl_min = spec.ttl_min.as_ref().map(|at| at.value);
+    let ttl_max = spec.ttl_max.as_ref().map(|at| at.value);
+    let ttl_min = ttl_min.unwrap_or_else(|| default.ttl_min.min(ttl_max.unwrap_or(default.ttl_min)));
+    let ttl_max = ttl_max.unwrap_or_else(|| default.ttl_max.max(ttl_min));
+    if let Some(at) = spec.ttl_max.as_ref().filter(|_| ttl_max < ttl_min) {
+        source.error(&at.place, "`ttl_max` is shorter than `ttl_min`");
+    }
+    Resolver {
+        servers: spec.servers.iter().flat_map(|at| &at.value).map(|at| at.value).collect(),
+        ttl_min,
+        ttl_max,
+        timeout: value_or(&spec.timeout, default.timeout),
     }
 }

@@ -1,5 +1,6 @@
 //! One address at a site that serves one service.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -13,7 +14,8 @@ use crate::source::At;
 spec! {
     /// One address at a site that serves one service.
     struct OriginSpec in "service.NAME.origins.SITE[]" {
-        /// `http://`, `https://` or `tcp://` with an IP address and a port; without a port 80 and 443 are meant.
+        /// `http://`, `https://` or `tcp://` with an IP address or a name, and a port; without a port 80 and 443 are
+        /// meant. Every address of a name is an origin; it is asked for again when its TTL is over (`resolver`).
         required url: OriginUrl = origin_url,
         /// The machine it runs on: draining a machine drains its origins in every service. Default none.
         optional host: String = machine,
@@ -34,7 +36,8 @@ spec! {
         /// `"system"` trusts what the system trusts, `{ ca = "FILE" }` what that PEM file's certificates signed,
         /// `"off"` everyone. Default `"system"`.
         optional verify: VerifySpec = VerifySpec::read,
-        /// The name sent, and looked for in the certificate. Default the first of `hosts` without a `*`.
+        /// The name sent, and looked for in the certificate. Default the first of `hosts` without a `*`; without one,
+        /// the name in the origin's `url`.
         optional server_name: String = server_name,
         /// Shown to origins that ask for one. Default none.
         optional client_certificate: ClientCertificateSpec = ClientCertificateSpec::read,
@@ -74,10 +77,48 @@ pub(crate) enum UrlScheme {
     Tcp,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OriginUrl {
     pub(crate) scheme: UrlScheme,
-    pub(crate) addr: SocketAddr,
+    pub(crate) host: UrlHost,
+    pub(crate) port: u16,
+}
+
+/// Where an origin is, or who knows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum UrlHost {
+    Address(IpAddr),
+    /// Lower case, without a trailing dot.
+    Name(String),
+}
+
+impl OriginUrl {
+    /// As requests name it: without the port that the scheme means anyway (RFC 9110, section 4.2.3).
+    pub(crate) fn host_header(&self) -> String {
+        match &self.host {
+            UrlHost::Name(name) if self.scheme.port_default() == Some(self.port) => name.clone(),
+            _ => self.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for OriginUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            UrlHost::Address(ip) => write!(f, "{}", SocketAddr::new(*ip, self.port)),
+            UrlHost::Name(name) => write!(f, "{name}:{}", self.port),
+        }
+    }
+}
+
+impl UrlScheme {
+    fn port_default(self) -> Option<u16> {
+        match self {
+            Self::Http => Some(80),
+            Self::Https => Some(443),
+            Self::Tcp => None,
+        }
+    }
 }
 
 impl VerifySpec {
@@ -126,10 +167,10 @@ type UrlFault = (String, Option<&'static str>);
 fn parse_url(text: &str) -> Result<OriginUrl, UrlFault> {
     let example = Some("write it as \"http://192.0.2.1:8080\"");
     let (scheme, rest) = text.split_once("://").ok_or_else(|| (format!("`{text}` is not a URL"), example))?;
-    let (scheme, port_default) = match scheme {
-        "http" => (UrlScheme::Http, Some(80)),
-        "https" => (UrlScheme::Https, Some(443)),
-        "tcp" => (UrlScheme::Tcp, None),
+    let scheme = match scheme {
+        "http" => UrlScheme::Http,
+        "https" => UrlScheme::Https,
+        "tcp" => UrlScheme::Tcp,
         other => {
             let message = format!("`{other}` is not a scheme of origins");
             return Err((message, Some("the scheme is http, https or tcp")));
@@ -145,27 +186,34 @@ fn parse_url(text: &str) -> Result<OriginUrl, UrlFault> {
     }
     let (host, port) =
         split_port(authority).ok_or_else(|| (format!("`{authority}` is not an address"), example))?;
-    let ip = match host.parse::<IpAddr>() {
+    let host = url_host(host)?;
+    let port = match port {
+        Some(port) => port.parse::<u16>().ok().filter(|&port| port != 0),
+        None if scheme.port_default().is_none() => {
+            return Err(("a tcp origin needs a port".to_owned(), None));
+        }
+        None => scheme.port_default(),
+    };
+    let port = port.ok_or_else(|| (format!("`{authority}` has no port of 1..=65535"), None))?;
+    Ok(OriginUrl { scheme, host, port })
+}
+
+fn url_host(text: &str) -> Result<UrlHost, UrlFault> {
+    let example = Some("write it as \"http://192.0.2.1:8080\"");
+    match text.parse::<IpAddr>() {
         Ok(ip) if ip.is_unspecified() || ip.is_multicast() => {
             return Err((format!("nothing can be reached at {ip}"), None));
         }
-        Ok(ip) => ip,
-        Err(_) if host.is_empty() => return Err(("the address is missing".to_owned(), example)),
-        Err(_) if host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.' || byte == b':') => {
-            return Err((format!("`{host}` is not an IP address"), example));
-        }
-        Err(_) => {
-            let help = Some("give an IP address; names are not supported yet");
-            return Err((format!("`{host}` is a name, not an address"), help));
-        }
-    };
-    let port = match port {
-        Some(port) => port.parse::<u16>().ok().filter(|&port| port != 0),
-        None if port_default.is_none() => return Err(("a tcp origin needs a port".to_owned(), None)),
-        None => port_default,
-    };
-    let port = port.ok_or_else(|| (format!("`{authority}` has no port of 1..=65535"), None))?;
-    Ok(OriginUrl { scheme, addr: SocketAddr::new(ip, port) })
+        Ok(ip) => return Ok(UrlHost::Address(ip)),
+        Err(_) if text.is_empty() => return Err(("the address is missing".to_owned(), example)),
+        Err(_) => {}
+    }
+    // A name whose last label is a number is taken for an address by others (WHATWG URL, "ends in a number").
+    let last = text.strip_suffix('.').unwrap_or(text).rsplit('.').next().unwrap_or_default();
+    if last.bytes().all(|byte| byte.is_ascii_digit() || byte == b':') {
+        return Err((format!("`{text}` is not an IP address"), example));
+    }
+    domain_name(text).map(UrlHost::Name).map_err(|fault| (format!("`{text}`: {fault}"), None))
 }
 
 /// Splits `host`, `host:port`, `[v6]` and `[v6]:port`.
@@ -204,7 +252,25 @@ mod tests {
         ];
         for (text, scheme, addr) in table {
             let addr = addr.parse().expect("the table's addresses are valid");
-            assert_eq!(parse_url(text), Ok(OriginUrl { scheme, addr }), "{text}");
+            let addr: SocketAddr = addr;
+            let host = UrlHost::Address(addr.ip());
+            assert_eq!(parse_url(text), Ok(OriginUrl { scheme, host, port: addr.port() }), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_read_in_one_form() {
+        let table = [
+            ("http://App.Example.com:8080", "app.example.com:8080"),
+            ("https://app.example.com.", "app.example.com:443"),
+            ("http://localhost/", "localhost:80"),
+            ("tcp://db_1.example:5432", "db_1.example:5432"),
+            ("http://10.example:1", "10.example:1"),
+        ];
+        for (text, meant) in table {
+            let url = parse_url(text).unwrap_or_else(|fault| panic!("{text}: {fault:?}"));
+            assert!(matches!(url.host, UrlHost::Name(_)), "{text}");
+            assert_eq!(url.to_string(), meant);
         }
     }
 
@@ -213,7 +279,12 @@ mod tests {
         let table = [
             ("10.0.0.1:8080", "`10.0.0.1:8080` is not a URL"),
             ("ftp://10.0.0.1", "`ftp` is not a scheme of origins"),
-            ("http://app.example.com", "`app.example.com` is a name, not an address"),
+            ("http://app..example", "`app..example`: a label of the name is empty"),
+            ("http://app-.example", "`app-.example`: `app-` begins or ends with `-`"),
+            ("http://app.7", "`app.7` is not an IP address"),
+            ("http://1.", "`1.` is not an IP address"),
+            ("http://.", "`.` is not an IP address"),
+            ("tcp://app.example", "a tcp origin needs a port"),
             ("http://10.0.0.1/app", "an origin is an address, without a path (`/app`)"),
             ("http://10.0.0.1?a", "an origin is an address, without a path (`?a`)"),
             ("http://user@10.0.0.1", "an origin's URL has no user name"),

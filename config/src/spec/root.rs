@@ -1,5 +1,6 @@
 //! The top of a configuration: the node, its cluster, whom it obeys and whom it tells.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use tidegate_health::fleet::FirstStart;
 
 use super::front::{CertificateSpec, ClientAddressSpec, LimitsSpec, ListenSpec};
 use super::notify::{HeartbeatSpec, NotifySpec};
-use super::value::{DAY, HOUR, MINUTE, days, ips, machine, ms, name, names, path};
+use super::value::{DAY, HOUR, MINUTE, days, ips, machine, ms, name, names, path, servers};
 use super::{GroupSpec, ServiceSpec, SiteSpec, ZoneSpec, spec};
 use crate::reader::{Field, Named};
 use crate::source::At;
@@ -50,6 +51,8 @@ spec! {
         optional access_log: PathBuf = path,
         /// How much of the history is kept.
         optional history: HistorySpec = HistorySpec::read,
+        /// Who is asked for the addresses of origins that are given by name.
+        optional resolver: ResolverSpec = ResolverSpec::read,
         /// Places that can serve.
         optional site: Named<SiteSpec> = |field| field.named(SiteSpec::read),
         /// Services that move together.
@@ -96,6 +99,22 @@ spec! {
         optional observations_max: u64 = |field| field.integer(100..=200_000),
         /// What is older goes, whatever it is. Default `"400d"`, `"1d"` to `"3650d"`.
         optional max_age: Duration = |field| field.duration(DAY..=days(3650)),
+    }
+}
+
+spec! {
+    /// Who is asked for the addresses of origins that are given by name. `/etc/hosts` comes first. An answer that cannot be
+    /// had, or is empty, takes no address away: the last good ones stay.
+    struct ResolverSpec in "resolver" {
+        /// Addresses of DNS resolvers, with a port where it is not 53. Default those of `/etc/resolv.conf`, which is read
+        /// again when it changes.
+        optional servers: Vec<At<SocketAddr>> = servers,
+        /// A name is not asked for more often than this, whatever its TTL. Default `"5s"`, `"1s"` to `"1h"`.
+        optional ttl_min: Duration = |field| field.duration(ms(1000)..=HOUR),
+        /// Nor more rarely than this. Default `"1h"`, `"1s"` to `"1d"`.
+        optional ttl_max: Duration = |field| field.duration(ms(1000)..=DAY),
+        /// How long an answer may take, all tries included. Default `"5s"`, `"100ms"` to `"1m"`.
+        optional timeout: Duration = |field| field.duration(ms(100)..=MINUTE),
     }
 }
 

@@ -12,6 +12,8 @@ use crate::source::At;
 
 /// Longest name of a site, group, service and the like; they are labels of metrics and words of commands.
 pub(crate) const NAME_BYTES_MAX: usize = 63;
+/// More resolvers than this would only be asked when all of the others are silent.
+const SERVERS_MAX: usize = 8;
 pub(crate) const DAY: Duration = Duration::from_secs(86_400);
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
@@ -131,6 +133,26 @@ pub(crate) fn socket(field: &Field<'_>) -> Option<SocketAddr> {
 
 pub(crate) fn sockets(field: &Field<'_>) -> Option<Vec<At<SocketAddr>>> {
     field.list(socket)
+}
+
+/// Servers of DNS, each at most once; without a port 53 is meant.
+pub(crate) fn servers(field: &Field<'_>) -> Option<Vec<At<SocketAddr>>> {
+    let servers = field.list(|element| {
+        let text = element.string()?;
+        let server = text.parse().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)));
+        if server.is_err() {
+            let help = "write it as 192.0.2.53, 192.0.2.53:5353 or [2001:db8::53]:53";
+            element.error_help(format!("`{text}` is not an address"), help);
+        }
+        server.ok()
+    })?;
+    if servers.is_empty() && !field.source.failed_below(&field.place.path) {
+        field.error("at least one server is needed; leave the key out to ask those of the system");
+    } else if servers.len() > SERVERS_MAX {
+        field.error(format!("at most {SERVERS_MAX} servers are asked"));
+    }
+    deny_repeats(field, &servers, ToString::to_string);
+    Some(servers)
 }
 
 /// A command and its arguments, started without a shell.

@@ -1,12 +1,12 @@
 //! Dangers of groups and services.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use tidegate_health::fleet::{Data, Group};
 
-use super::{Config, GroupId, GroupSpec, ServiceSpec, Source};
-use crate::spec::{CheckSpec, OriginSpec, OriginUrl, TlsSpec, UrlScheme, VerifySpec};
+use super::{At, Config, GroupId, GroupSpec, ServiceSpec, Source};
+use crate::network::is_public;
+use crate::spec::{CheckSpec, OriginSpec, OriginUrl, TlsSpec, UrlHost, UrlScheme, VerifySpec};
 
 pub(super) fn warn_group(source: &Source<'_>, spec: &GroupSpec, id: GroupId, config: &Config) {
     let group = config.fleet.group(id);
@@ -42,6 +42,7 @@ pub(super) fn warn_service(source: &Source<'_>, spec: &ServiceSpec, config: &Con
         unverified(source, origin.value.tls.as_ref().map(|at| &at.value));
         without_vantage(source, &origin.value, config);
     }
+    needs_resolver(source, spec);
 }
 
 fn never_by_itself(source: &Source<'_>, spec: &GroupSpec, group: &Group) {
@@ -101,13 +102,25 @@ fn unverified(source: &Source<'_>, tls: Option<&TlsSpec>) {
 
 fn plain_in_public(source: &Source<'_>, origin: &OriginSpec) {
     let Some(url) = origin.url.as_ref() else { return };
-    let OriginUrl { scheme, addr } = url.value;
-    if scheme == UrlScheme::Http && is_public(addr.ip()) {
-        let message = format!(
-            "plain http to {}, a public address: anyone on the way can read and change it",
-            addr.ip()
-        );
+    let UrlHost::Address(ip) = url.value.host else { return };
+    if url.value.scheme == UrlScheme::Http && is_public(ip) {
+        let message =
+            format!("plain http to {ip}, a public address: anyone on the way can read and change it");
         source.warn_help(&url.place, message, "use https://, or a private network between the sites");
+    }
+}
+
+/// Once per service: what there is to say is the same of each.
+fn needs_resolver(source: &Source<'_>, spec: &ServiceSpec) {
+    let listed = spec.origins.iter().flat_map(|at| &at.value).flat_map(|(_, listed)| listed);
+    let is_name = |url: &&At<OriginUrl>| matches!(url.value.host, UrlHost::Name(_));
+    if let Some(url) = listed.filter_map(|at| at.value.url.as_ref()).find(is_name) {
+        let message = format!(
+            "{} is a name: a daemon that starts while nobody answers for it knows its addresses only of an earlier time",
+            url.value
+        );
+        let help = "have a resolver outside the sites that may be lost, or give addresses";
+        source.warn_help(&url.place, message, help);
     }
 }
 
@@ -116,51 +129,5 @@ fn without_vantage(source: &Source<'_>, origin: &OriginSpec, config: &Config) {
     if vantages.value.iter().all(|vantage| *vantage.value != *config.node.name) {
         let message = format!("no vantage can reach the origin: the only node is `{}`", config.node.name);
         source.warn(&vantages.place, message);
-    }
-}
-
-/// Whether packets to an address may cross networks of others.
-fn is_public(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            let is_shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64; // RFC 6598
-            !(ip.is_private() || ip.is_loopback() || ip.is_link_local() || is_shared)
-        }
-        IpAddr::V6(ip) => !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn private_networks_end_where_the_standards_say() {
-        let table = [
-            ("10.255.255.255", false),
-            ("11.0.0.0", true),
-            ("172.15.255.255", true),
-            ("172.16.0.0", false),
-            ("172.31.255.255", false),
-            ("172.32.0.0", true),
-            ("192.168.0.1", false),
-            ("192.169.0.1", true),
-            ("100.63.255.255", true),
-            ("100.64.0.0", false),
-            ("100.127.255.255", false),
-            ("100.128.0.0", true),
-            ("127.0.0.1", false),
-            ("169.254.1.1", false),
-            ("203.0.113.1", true),
-            ("::1", false),
-            ("fd00::1", false),
-            ("fe80::1", false),
-            ("2001:db8::1", true),
-            ("::ffff:10.0.0.1", false),
-            ("::ffff:203.0.113.1", true),
-        ];
-        for (ip, public) in table {
-            assert_eq!(is_public(ip.parse().expect("the table's addresses are valid")), public, "{ip}");
-        }
     }
 }

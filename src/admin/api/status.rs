@@ -26,6 +26,7 @@ async fn status(State(admin): State<Admin>) -> Answer<StatusReply> {
         node: admin.node.to_string(),
         generation: admin.worlds.load().generation,
         started: admin.started,
+        names: admin.names.status(),
         status,
     }))
 }

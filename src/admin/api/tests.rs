@@ -27,6 +27,7 @@ fn admin() -> (Admin, TempDir) {
         started: Wall(0),
         control: Handle::new(mpsc::channel(1).0),
         store,
+        names: Default::default(),
         worlds: Default::default(),
         metrics: metrics.clone(),
         readiness: Default::default(),
