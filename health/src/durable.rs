@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::chain::Link;
 use crate::id::Name;
 use crate::time::Wall;
 
@@ -38,6 +39,9 @@ pub struct Decision {
     /// Who: `tidegate` for automatic moves, else the operator.
     pub actor: Name,
     pub reason: Name,
+    /// From the cause to the move, as it was known then. Of a version that kept none it is empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chain: Vec<Link>,
 }
 
 /// How a group came to its active site.

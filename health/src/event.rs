@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::chain::Link;
 use crate::id::Name;
 use crate::switch::SELF;
 use crate::time::Wall;
@@ -49,6 +50,9 @@ pub struct Event {
     /// Rules a person overrode by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<Name>,
+    /// Of a decision: from the cause to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chain: Vec<Link>,
     /// Changes of the same thing just before that were left out: it went back and forth.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: u32,
@@ -183,6 +187,7 @@ impl Event {
             to: None,
             epoch: None,
             overrides: Vec::new(),
+            chain: Vec::new(),
             left_out: 0,
         }
     }

@@ -1,11 +1,13 @@
 //! Why traffic is where it is, what would change that, and the next command: the rules told in plain sentences.
 
 mod stops;
+mod ways;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::chain::{self, Link};
 use crate::decide::{self, Bar, Hindrance, Outlook};
 use crate::fit::{self, Obstacle};
 use crate::fleet::{Fleet, Mode};
@@ -22,9 +24,21 @@ pub struct Explanation {
     pub headline: String,
     /// What it would do by itself: `settled`, `moving`, `waiting`, `barred`.
     pub outlook: Name,
+    /// From the cause to the decision that brought it there, as it was known then.
+    #[serde(default)]
+    pub decided: Vec<Link>,
+    /// From the cause down, why its site is not fit now; empty where it is.
+    #[serde(default)]
+    pub present: Vec<Link>,
     pub sites: Vec<SiteLine>,
     /// Everything that keeps the group from moving by itself now.
     pub stops: Vec<Stop>,
+    /// What would change where it is.
+    #[serde(default)]
+    pub ways: Vec<Way>,
+    /// What a person should do next, if anything.
+    #[serde(default)]
+    pub next: Option<String>,
     /// Things to know that stop nothing.
     pub notes: Vec<String>,
 }
@@ -47,12 +61,30 @@ pub struct Stop {
     pub text: String,
     /// The command, or the wait, that removes it.
     pub next: Option<String>,
+    /// How long it lasts by itself, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_ms: Option<u64>,
+}
+
+/// One way in which a group would come to another site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Way {
+    /// `failover`, `failback` or `switch`.
+    pub label: Name,
+    /// The condition, and what comes of it.
+    pub text: String,
+    /// How much of the condition is left, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_ms: Option<u64>,
+    /// The command, where it is a person's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// Explains one group.
 #[must_use]
 pub fn explain(fleet: &Fleet, state: &State, id: GroupId, now: Now) -> Explanation {
-    let group = fleet.group(id);
+    let (group, own) = (fleet.group(id), state.group(id));
     let outlook = decide::outlook(fleet, state, id, now);
     let (word, stops) = match &outlook {
         Outlook::Settled => ("settled", Vec::new()),
@@ -68,8 +100,26 @@ pub fn explain(fleet: &Fleet, state: &State, id: GroupId, now: Now) -> Explanati
         headline: headline(fleet, state, id, now),
         outlook: word.into(),
         sites: group.sites.iter().map(|site| site_line(fleet, state, id, *site)).collect(),
+        decided: own.durable.decision.as_ref().map_or_else(Vec::new, |decision| decision.chain.clone()),
+        present: own.active.map_or_else(Vec::new, |active| chain::unfit(fleet, state, id, active, now)),
+        ways: ways::ways(fleet, state, id, &outlook),
+        next: next(fleet, state, id, &stops),
         stops,
         notes: notes(fleet, state, id, now, &outlook),
+    }
+}
+
+/// What stops a move comes before what only waits for daylight; where all is well there is nothing to do.
+fn next(fleet: &Fleet, state: &State, id: GroupId, stops: &[Stop]) -> Option<String> {
+    let own = state.group(id);
+    let ack = || format!("tidegate ack {} --reason WHY", fleet.group(id).name);
+    let is_command = |stop: &&Stop| stop.next.as_ref().is_some_and(|next| next.contains("tidegate "));
+    let stop = stops.iter().find(is_command).or(stops.first());
+    let waiting = || (!own.durable.latched.is_empty()).then(ack);
+    // Someone who is only on the way home should first have looked at what was lost.
+    match stop {
+        Some(stop) if own.unfit_since.is_some() || own.durable.latched.is_empty() => stop.next.clone(),
+        _ => waiting().or_else(|| stop.and_then(|stop| stop.next.clone())),
     }
 }
 

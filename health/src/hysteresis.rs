@@ -61,6 +61,12 @@ impl Hysteresis {
         if self.stale { Health::Unknown } else { self.health }
     }
 
+    /// How many of the latest results failed in a row.
+    #[must_use]
+    pub fn failures(&self) -> u32 {
+        if self.passing { 0 } else { self.run }
+    }
+
     /// Whether the latest result since a start or a stall was a pass.
     #[must_use]
     pub fn passing(&self) -> bool {

@@ -4,6 +4,7 @@
 //! and the time, and returns what is to be done; the daemon does it. So every decision can be replayed, simulated
 //! in virtual time, and explained by the same code that makes it.
 
+pub mod chain;
 pub mod decide;
 pub mod durable;
 pub mod event;

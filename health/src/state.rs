@@ -88,6 +88,8 @@ pub struct OriginState {
     pub(crate) failed: Option<Mono>,
     /// Since when its health is what it is.
     pub since: Wall,
+    /// Since when its probes have failed without a pass between them.
+    pub(crate) failing_since: Option<Wall>,
     /// Why the latest failing probe failed; kept until the origin is up again.
     pub failure: Option<Arc<str>>,
 }

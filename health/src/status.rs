@@ -266,7 +266,12 @@ fn gates(fleet: &Fleet, state: &State, id: GroupId, site: SiteId) -> Vec<GateSta
 
 fn group_status(fleet: &Fleet, state: &State, id: GroupId, work: &impl Fn(OriginId) -> Work) -> GroupStatus {
     let (group, own) = (fleet.group(id), state.group(id));
-    let decision = own.durable.decision.clone();
+    let mut durable = own.durable.clone();
+    // It is long, and in words of people; `explain` tells it.
+    if let Some(decision) = &mut durable.decision {
+        decision.chain.clear();
+    }
+    let decision = durable.decision.clone();
     let site_name = |site: SiteId| fleet.site(site).name.clone();
     let degraded: Vec<_> =
         own.active.map(|site| fit::degraded(fleet, id, site).cloned().collect()).unwrap_or_default();
@@ -282,7 +287,7 @@ fn group_status(fleet: &Fleet, state: &State, id: GroupId, work: &impl Fn(Origin
         degraded,
         proposal: own.proposal.map(site_name),
         stateless: group.is_stateless(),
-        durable: own.durable.clone(),
+        durable,
         rules_broken: safety::broken(fleet, state, id).into_iter().map(|by| by.rule).collect(),
         sites: group.sites.iter().map(|site| site_status(fleet, state, id, *site, work)).collect(),
     }

@@ -215,6 +215,7 @@ fn observe(
     origin.seen = origin.seen.max(Some(started));
     let latest = if failure.is_none() { &mut origin.passed } else { &mut origin.failed };
     *latest = (*latest).max(Some(started));
+    origin.failing_since = failure.as_ref().map(|_| origin.failing_since.unwrap_or(now.wall));
     let changed = origin.hysteresis.observe(failure.is_none(), &fleet.origin(id).thresholds);
     let health = origin.hysteresis.health();
     match failure {

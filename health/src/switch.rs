@@ -1,5 +1,6 @@
 //! What a change of the active site makes of a group's durable part. One place, whoever decided it.
 
+use crate::chain;
 use crate::durable::{Decision, Durable, SwitchKind};
 use crate::event::{Event, EventKind};
 use crate::fleet::Fleet;
@@ -41,6 +42,7 @@ pub(crate) fn switched(
         next.automatic.retain(|at| now.wall.since(*at) < group.switch_limit.window);
         next.automatic.push(now.wall);
     }
+    let chain = chain::moved(fleet, state, id, (to, kind, epoch), (actor, reason), now);
     let (actor, reason) = (actor.clone(), reason.clone());
     next.decision = Some(Decision {
         site: site.clone(),
@@ -49,6 +51,7 @@ pub(crate) fn switched(
         since: now.wall,
         actor: actor.clone(),
         reason: reason.clone(),
+        chain: chain.clone(),
     });
     let kind = match kind {
         SwitchKind::Start => EventKind::Start,
@@ -61,6 +64,7 @@ pub(crate) fn switched(
         from,
         to: Some(site),
         epoch: Some(epoch),
+        chain,
         ..Event::new(now.wall, kind, actor, reason)
     };
     (next, event)

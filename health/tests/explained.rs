@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use jiff::tz::TimeZone;
 use tidegate_health::decide::{Bar, Hindrance, Outlook, outlook};
 use tidegate_health::durable::FreezeCause;
+use tidegate_health::event::EventKind;
 use tidegate_health::explain::Explanation;
 use tidegate_health::facts::Isolation;
 use tidegate_health::fit::Obstacle;
@@ -18,8 +19,8 @@ use tidegate_health::order::{Order, Verb};
 use tidegate_health::safety::{Demand, Hours, Span};
 use tidegate_health::step::{Effect, Input, step};
 use world::{
-    DR, GROUP, MAIN, Shape, Store, THIRD, World, doored, fleet, gated, ms, one, ruled, secs, stateful,
-    with_gate, witnessed,
+    DR, GROUP, MAIN, Shape, Store, THIRD, WALL_START, World, doored, fleet, gated, ms, one, ruled, secs,
+    stateful, with_gate, witnessed,
 };
 
 /// A label for every variant: a new one does not compile until it has a line here, and then fails the test below
@@ -160,8 +161,11 @@ fn a_command_that_is_suggested_is_never_refused() {
     let mut tried = 0;
     for (label, scenario) in SCENARIOS {
         let world = scenario();
-        for stop in world.explain().stops {
-            for command in commands(stop.next.as_deref().unwrap_or_default()) {
+        let explanation = world.explain();
+        let stops = explanation.stops.iter().map(|stop| &stop.next);
+        let nexts = stops.chain(explanation.ways.iter().map(|way| &way.next)).chain([&explanation.next]);
+        for next in nexts {
+            for command in commands(next.as_deref().unwrap_or_default()) {
                 // What waits for the store has to wait; a place holder is the reader's to fill.
                 if command.contains("SITE") || *label == "pending" {
                     continue;
@@ -198,12 +202,88 @@ fn what_would_stop_a_later_move_is_a_note_while_all_is_well() {
     }
 }
 
+/// What was down at night has long been up again in the morning.
+#[test]
+fn the_chain_of_a_move_is_kept_until_the_next_one() {
+    let mut whole = fleet(Shape { groups: 1, sites: 2, services: 1, origins: 2 });
+    whole.origins[0].host = Some("canterbury".into());
+    let mut world = lost(World::settled(whole), secs(20));
+    let event = world.events(EventKind::Failover)[0].1.clone();
+    world.set(MAIN, true);
+    world.run(secs(3600));
+    world.restart();
+    world.run(secs(60));
+    let explanation = world.explain();
+    assert_eq!(explanation.decided, event.chain, "as it stands in the history");
+    assert!(explanation.present.is_empty(), "it is well now: {:?}", explanation.present);
+    let labels: Vec<_> = explanation.decided.iter().map(|link| &*link.label).collect();
+    assert_eq!(labels, ["origin", "origin", "service", "site", "wait", "proof", "move"]);
+    let told: Vec<_> = explanation.decided.iter().map(|link| &*link.text).collect();
+    assert!(
+        told[0].contains("`web/main/0` on canterbury") && told[0].contains("in a row: refused"),
+        "{told:?}"
+    );
+    assert!(told[2].contains("0 of 2 origins"), "{told:?}");
+    assert!(told[6].starts_with("failover to `linode`, epoch 2, by tidegate"), "{told:?}");
+    let times: Vec<_> = explanation.decided.iter().filter_map(|link| link.at).collect();
+    assert!(times.is_sorted(), "from the cause to the move: {times:?}");
+    // A person's move names the person, and takes the place of the old chain.
+    world.order(Verb::Ack).expect("latched");
+    world.order(Verb::Failback).expect("fit");
+    let decided = world.explain().decided;
+    assert_eq!(decided.iter().map(|link| &*link.label).collect::<Vec<_>>(), ["order", "move"]);
+    assert!(decided[0].text.contains("naomi") && decided[0].text.contains("because"), "{decided:?}");
+}
+
+#[test]
+fn a_chain_has_a_bound_however_much_is_down() {
+    let whole = fleet(Shape { groups: 1, sites: 2, services: 40, origins: 20 });
+    let world = lost(World::settled(whole), secs(20));
+    let chain = &world.events(EventKind::Failover)[0].1.chain;
+    assert!(chain.len() <= 20, "{} links", chain.len());
+    assert_eq!(chain.last().map(|link| &*link.label), Some("move"), "its end is not cut off");
+    let bytes = serde_json::to_vec(chain).expect("plain").len();
+    assert!(bytes < 8_000, "{bytes} bytes");
+}
+
+/// Whatever can be in a site's way is the beginning of a chain, and every explanation says what would change it.
+#[test]
+fn every_loss_has_a_chain_and_every_group_a_way() {
+    for (label, scenario) in SCENARIOS {
+        let world = scenario();
+        let explanation = world.explain();
+        let own = world.state.group(GROUP);
+        let unfit = own.active.is_some_and(|active| !own.fitness_at(&world.fleet.groups[0], active).is_fit());
+        assert_eq!(explanation.present.is_empty(), !unfit, "{label}: {}", render(&explanation));
+        if unfit {
+            assert_eq!(explanation.present.last().map(|link| &*link.label), Some("site"), "{label}");
+        }
+        let others = world.fleet.groups[0].sites.len() - usize::from(own.active.is_some());
+        let by_hand = explanation.ways.iter().filter(|way| &*way.label == "switch").count();
+        assert_eq!(by_hand, others, "{label}");
+        if !explanation.stops.is_empty() {
+            assert!(explanation.next.is_some(), "{label} has a next step");
+        }
+        let bars = explanation
+            .stops
+            .iter()
+            .filter(|stop| ["failover-after", "failback-after", "minimum-stay"].contains(&&*stop.label));
+        assert!(bars.clone().all(|stop| stop.left_ms.is_some_and(|left| left > 0)), "{label}");
+    }
+}
+
 fn render(explanation: &Explanation) -> String {
     let mut out = format!("{} [{}]\n", explanation.headline, explanation.outlook);
     for site in &explanation.sites {
         let active = if site.active { "*" } else { " " };
         let line = format!(" {active} {:<7} {:<7} {}", site.site, site.fitness, site.why.join("; "));
         let _ = writeln!(out, "{}", line.trim_end());
+    }
+    for (name, chain) in [("decided", &explanation.decided), ("present", &explanation.present)] {
+        for link in chain {
+            let at = link.at.map_or_else(|| "-".into(), |at| (at.0 - WALL_START).to_string());
+            let _ = writeln!(out, " {name} {at:>6} {:<8} {}", link.label, link.text);
+        }
     }
     for stop in &explanation.stops {
         let _ = writeln!(
@@ -214,9 +294,15 @@ fn render(explanation: &Explanation) -> String {
             stop.next.as_deref().unwrap_or("-")
         );
     }
+    for way in &explanation.ways {
+        let left = way.left_ms.map_or_else(String::new, |left| format!(" [{left} ms left]"));
+        let next = way.next.as_ref().map_or_else(String::new, |next| format!(": {next}"));
+        let _ = writeln!(out, " + {}: {}{left}{next}", way.label, way.text);
+    }
     for note in &explanation.notes {
         let _ = writeln!(out, " . {note}");
     }
+    let _ = writeln!(out, " > {}", explanation.next.as_deref().unwrap_or("nothing to do"));
     out
 }
 
@@ -328,7 +414,7 @@ fn by_the_hour() -> World {
 }
 
 fn kept_apart() -> World {
-    let mut fleet = fleet(Shape { groups: 2, sites: 2, services: 1, origins: 1 });
+    let mut whole = fleet(Shape { groups: 2, sites: 2, services: 1, origins: 1 });
     fleet.groups[1].sites.reverse();
     let groups = [GROUP, GroupId(1)].into();
     lost(World::settled(ruled(fleet, "apart", Demand::Apart { groups })), secs(60))

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use tidegate_health::chain::Link;
 use tidegate_health::explain::Explanation;
 use tidegate_health::force::{ForceKind, ForceStatus, Forced, SitePreview};
 use tidegate_health::status::{GroupStatus, SiteStatus};
@@ -217,7 +218,10 @@ fn site_lines(out: &mut String, site: &SiteStatus, all: bool, now: Wall) {
 
 /// Why, what would change it, and the next command.
 pub(super) fn explanation(reply: &Explanation) -> String {
-    let mut out = format!("{}\n\nSites, in order of preference:\n", reply.headline);
+    let mut out = format!("{}\n", reply.headline);
+    chain(&mut out, "How it came there:", &reply.decided);
+    chain(&mut out, "What is wrong now:", &reply.present);
+    out.push_str("\nSites, in order of preference:\n");
     for site in &reply.sites {
         let mark = if site.active { '>' } else { ' ' };
         let _ = writeln!(out, "  {mark} {:<12} {}", site.site, site.fitness);
@@ -236,13 +240,38 @@ pub(super) fn explanation(reply: &Explanation) -> String {
             }
         }
     }
+    if !reply.ways.is_empty() {
+        out.push_str("\nWhat would change where it is:\n");
+    }
+    for way in &reply.ways {
+        let left =
+            way.left_ms.filter(|left| *left > 0).map(|left| format!(" ({} left)", age(Wall(0), Wall(left))));
+        let _ = writeln!(out, "  {}: {}{}", way.label, way.text, left.unwrap_or_default());
+        if let Some(next) = &way.next {
+            let _ = writeln!(out, "      {next}");
+        }
+    }
     if !reply.notes.is_empty() {
         out.push_str("\nTo know:\n");
         for note in &reply.notes {
             let _ = writeln!(out, "  {note}");
         }
     }
+    let _ = writeln!(out, "\nNext: {}", reply.next.as_deref().unwrap_or("nothing has to be done"));
     out
+}
+
+/// From the cause down, each with its time.
+fn chain(out: &mut String, title: &str, links: &[Link]) {
+    if links.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\n{title}");
+    for (position, link) in links.iter().enumerate() {
+        let arrow = if position == 0 { "  " } else { "->" };
+        let at = link.at.map(time).unwrap_or_default();
+        let _ = writeln!(out, "  {at:<26} {arrow} {}", link.text);
+    }
 }
 
 /// One line for each entry, in this order.

@@ -14,7 +14,15 @@ use crate::history;
 fn durable(site: &str, epoch: u64) -> Durable {
     let (actor, reason) = (Name::from("naomi"), Name::from("because"));
     let site = site.into();
-    let decision = Decision { site, epoch, kind: SwitchKind::Switchover, since: Wall(epoch), actor, reason };
+    let decision = Decision {
+        site,
+        epoch,
+        kind: SwitchKind::Switchover,
+        since: Wall(epoch),
+        actor,
+        reason,
+        chain: Vec::new(),
+    };
     Durable { decision: Some(decision), ..Durable::default() }
 }
 

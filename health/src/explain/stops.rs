@@ -5,6 +5,7 @@
 
 use crate::decide::{Bar, Hindrance};
 use crate::durable::{Freeze, FreezeCause};
+use crate::explain::ways::left;
 use crate::explain::{Stop, text};
 use crate::fit::Obstacle;
 use crate::fleet::Fleet;
@@ -22,7 +23,7 @@ pub(crate) fn confirmation(fleet: &Fleet, state: &State, id: GroupId, to: SiteId
     let text =
         if group.is_stateless() { ready } else { format!("{ready}; first {}", unfenced(fleet, state, id)) };
     let next = command(fleet, state, id, "confirm", to);
-    Stop { label: "confirmation".into(), text, next: Some(next) }
+    Stop { label: "confirmation".into(), text, next: Some(next), left_ms: None }
 }
 
 /// The group would move, and will be frozen instead.
@@ -37,6 +38,7 @@ pub(crate) fn freezing(fleet: &Fleet, state: &State, id: GroupId, cause: FreezeC
         label: cause.label().into(),
         text: format!("`{site}` is ready, but the group may not move by itself and is being frozen: {why}"),
         next: Some(command(fleet, state, id, "switch", to)),
+        left_ms: None,
     }
 }
 
@@ -123,7 +125,7 @@ pub(crate) fn stop(fleet: &Fleet, state: &State, id: GroupId, bar: &Bar) -> Stop
             Some(format!("wait, or {}", anywhere(fleet, state, id))),
         ),
     };
-    Stop { label: label.into(), text, next }
+    Stop { label: label.into(), text, next, left_ms: left(bar) }
 }
 
 fn frozen(fleet: &Fleet, state: &State, id: GroupId, freeze: &Freeze) -> Told {
@@ -229,7 +231,7 @@ pub(crate) fn resynced_by(fleet: &Fleet, id: GroupId, site: SiteId) -> Vec<&str>
 }
 
 /// The command that moves the group to a site, with every rule that stands against it now.
-fn command(fleet: &Fleet, state: &State, id: GroupId, verb: &str, to: SiteId) -> String {
+pub(super) fn command(fleet: &Fleet, state: &State, id: GroupId, verb: &str, to: SiteId) -> String {
     let rules = order::rules_against(fleet, state, id, to).into_iter().map(|(rule, _)| rule).collect();
     let site = if verb == "switch" { format!(" {}", fleet.site(to).name) } else { String::new() };
     format!("tidegate {verb} {}{site}{} --reason WHY", fleet.group(id).name, order::flags(&rules))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Effect, consider, facts, note, repace};
+use crate::chain;
 use crate::durable::{Durable, Freeze, FreezeCause, SwitchKind};
 use crate::event::{Event, EventKind};
 use crate::fleet::Fleet;
@@ -154,6 +155,7 @@ pub(super) fn frozen(
     next.freeze = Some(Freeze { cause, since: now.wall, actor: SELF.into(), reason: reason.clone().into() });
     let mut event = note(Some(&group.name), EventKind::Frozen, reason, now);
     event.epoch = Some(next.epoch());
+    event.chain = chain::frozen(fleet, state, id, &event.reason, now);
     (next, event)
 }
 

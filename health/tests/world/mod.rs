@@ -403,6 +403,7 @@ pub(crate) fn at_site(site: &str, epoch: u64) -> Durable {
         since: Wall(WALL_START),
         actor: "tidegate".into(),
         reason: "first decision".into(),
+        chain: Vec::new(),
     };
     Durable { decision: Some(decision), ..Durable::default() }
 }
