@@ -21,6 +21,7 @@ mod outbound;
 pub mod reload;
 pub mod serial;
 pub mod service_manager;
+pub mod simulate;
 pub mod store;
 pub mod traffic;
 pub mod world;

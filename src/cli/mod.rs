@@ -77,6 +77,20 @@ enum Command {
     },
     /// Show what was done, by whom, when and why; the newest last.
     History(history::HistoryArgs),
+    /// Play outages of a script through the configuration in virtual time: what would happen when, how long nobody would be
+    /// served, and the worst case by arithmetic. Touches nothing.
+    Simulate {
+        #[command(flatten)]
+        config: ConfigArg,
+        /// What happens: lines like `at 30s site main lost`, and `until 10m` at the end; see docs/simulate.md.
+        #[arg(short, long)]
+        script: PathBuf,
+        /// Chance, as far as there is any: when each check begins.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        #[arg(long)]
+        json: bool,
+    },
     /// Take the configuration, its zone files and certificates as they are now, without an interruption; or, where
     /// anything is wrong with them, nothing of it.
     Reload {
@@ -200,6 +214,9 @@ pub fn run() -> u8 {
             |reply: &Explanation| render::explanation(reply),
         ),
         Command::History(args) => history::run(&args),
+        Command::Simulate { config, script, seed, json } => {
+            crate::simulate::run(&config.config, &script, seed, json)
+        }
         Command::Reload { socket } => {
             talk(&socket, "POST", "/api/v1/reload", None, |reply: &ReloadReply| render::reloaded(reply))
         }
