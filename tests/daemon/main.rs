@@ -25,6 +25,7 @@ mod reload;
 mod scene;
 mod secure;
 mod service_manager;
+mod simulate;
 mod slow;
 mod stall;
 mod start;
