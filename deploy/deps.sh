@@ -13,7 +13,7 @@ tools="${TIDEGATE_TOOLS:-$HOME/.cache/tidegate/tools}"
 
 # program:package, one line each
 build_needs="cc:gcc cmake:cmake make:make"
-test_needs="$build_needs slowhttptest:slowhttptest testssl:testssl.sh nsd:nsd kdig:knot-dnsutils promtool:prometheus setpriv:util-linux h2load:nghttp2-client"
+test_needs="$build_needs slowhttptest:slowhttptest testssl:testssl.sh nsd:nsd kdig:knot-dnsutils promtool:prometheus setpriv:util-linux h2load:nghttp2-client python3:python3 pip3:python3-pip"
 package_needs="$build_needs strip:binutils dpkg-shlibdeps:dpkg-dev"
 package_test_needs="debootstrap:debootstrap lintian:lintian systemd-analyze:systemd strace:strace unshare:util-linux ip:iproute2 pgrep:procps pip3:python3-pip curl:curl dig:bind9-dnsutils openssl:openssl"
 bench_needs="python3:python3 gdnsd:gdnsd nsd:nsd knotd:knot haproxy:haproxy nginx:nginx-light dnsperf:dnsperf wrk:wrk h2load:nghttp2-client openssl:openssl"
@@ -65,9 +65,27 @@ cargo_program() {
   cargo install --quiet --locked --root "$tools" --version "$2" "$1"
 }
 
+# Python programs of one list of pinned packages, in a folder of their own that is named by what is in the list.
+python_programs() {
+  local list="$1" name folder
+  name=$(basename "$list" .txt)
+  folder="$name-$(sha256sum "$list" | cut -c1-16)"
+  if ! [ -e "$tools/$folder/.complete" ]; then
+    echo "installing: $(grep -m1 "^$name==" "$list")"
+    rm -rf "${tools:?}/$folder"
+    python3 -m pip install --quiet --no-deps --target "$tools/$folder" --requirement "$list"
+    touch "$tools/$folder/.complete"
+  fi
+  ln -sfn "$folder" "$tools/$name"
+}
+
 case ${1:-} in
 build) need_cargo; install $build_needs ;;
-test) need_cargo; install $test_needs ;;
+test)
+  need_cargo
+  install $test_needs
+  python_programs deploy/schemathesis.txt
+  ;;
 bench) install $bench_needs ;;
 deny)
   need_cargo

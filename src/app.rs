@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tracing_subscriber::EnvFilter;
 
 use crate::access_log::{AccessLog, AccessLogError};
-use crate::admin::{self, Admin, Readiness, SocketFile, Stage};
+use crate::admin::{self, Admin, Answers, Door, Readiness, SocketFile, Stage, Tokens};
 use crate::cli::{DONE, complain};
 use crate::clock::{Clock, wall};
 use crate::control::{Handle, QUEUE_MAX};
@@ -34,7 +34,7 @@ use crate::store::Store;
 use crate::traffic::Traffic;
 use crate::world::Worlds;
 use assemble::Wiring;
-use listeners::{Kind, Listeners};
+use listeners::Listeners;
 
 /// Results waiting for the control task.
 const OBSERVATIONS_MAX: usize = 4096;
@@ -171,7 +171,7 @@ impl Daemon {
         let startup_deadline = loaded.config.startup_deadline;
         let open_by = Instant::now() + startup_deadline;
         service_manager.starting(startup_deadline).await;
-        let (store, stored) = Store::open(&loaded.config.state_dir)?;
+        let (store, mut stored) = Store::open(&loaded.config.state_dir)?;
         // The rest of the time is for the first round of probes.
         let patience = (startup_deadline / 2).min(loaded.config.resolver.timeout);
         let watcher = Watcher::start(&loaded.config, &stored.names, Instant::now() + patience).await;
@@ -188,6 +188,7 @@ impl Daemon {
             clock,
             round,
         };
+        let tokens = Tokens::new(store.clone(), std::mem::take(&mut stored.tokens));
         let control = assemble::assemble(&config, plan, (store.clone(), stored), wiring).await?;
         let handle = Handle::new(messages);
         let names = watcher.spawn(handle.clone(), store.clone(), metrics.clone(), concerns);
@@ -207,6 +208,8 @@ impl Daemon {
             worlds: worlds.clone(),
             metrics: metrics.clone(),
             readiness: readiness.clone(),
+            door: Door::new(tokens, metrics.clone()),
+            answers: Answers::default(),
             reloads: requests,
             notifier: notifier.clone(),
         };
@@ -214,7 +217,7 @@ impl Daemon {
         let traffic =
             Traffic { metrics: metrics.clone(), control: handle.clone(), access_log: access_log.clone() };
         let mut listeners = Listeners::new(&config, &worlds, &Arc::new(traffic), admin)?;
-        let early = listeners::doors(&config).into_iter().filter(|(kind, _)| *kind == Kind::Admin);
+        let early = listeners::doors(&config).into_iter().filter(|(kind, _)| kind.is_early());
         listeners.serve(listeners.bind(early).await?);
         let parts = reload::Parts {
             listeners,

@@ -1,6 +1,7 @@
 //! What Prometheus scrapes. Every label is bounded by the configuration or by a fixed set.
 
 mod access_log;
+mod api;
 mod checks;
 mod fleet;
 mod forget;
@@ -25,6 +26,7 @@ use tidegate_probe::Observation;
 use crate::certs::Certificates;
 use crate::names::NameStatus;
 pub use access_log::AccessLogMetrics;
+use api::ApiMetrics;
 use checks::CheckMetrics;
 use fleet::FleetMetrics;
 use forget::Known;
@@ -53,6 +55,7 @@ pub struct Metrics {
     pub(crate) access_log: AccessLogMetrics,
     pub(crate) notify: NotifyMetrics,
     pub(crate) heartbeat: HeartbeatMetrics,
+    pub(crate) api: ApiMetrics,
 }
 
 impl Metrics {
@@ -90,6 +93,7 @@ impl Metrics {
             access_log: AccessLogMetrics::new(&new)?,
             notify: NotifyMetrics::new(&new)?,
             heartbeat: HeartbeatMetrics::new(&new)?,
+            api: ApiMetrics::new(&new)?,
             described: new.described(),
             registry,
         })

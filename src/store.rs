@@ -7,6 +7,7 @@
 mod file;
 mod names;
 mod rings;
+mod tokens;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use tidegate_health::event::Event;
 use tidegate_health::force::Force;
 use tidegate_health::id::Name;
 use tidegate_health::time::Wall;
+pub use tokens::TokenRecord;
 use tokio::sync::{Semaphore, oneshot};
 use worker::{Fate, Job, Worker};
 
@@ -87,6 +89,7 @@ pub struct Stored {
     pub forces: Vec<Force>,
     /// The last good addresses of names that stand for origins.
     pub names: BTreeMap<Name, NameRecord>,
+    pub tokens: Vec<TokenRecord>,
 }
 
 /// One atomic change.
@@ -98,6 +101,8 @@ pub struct Change {
     pub forces: Option<Vec<Force>>,
     /// All names, in place of those that are there. A write that comes too late is not taken back: it is as good.
     pub names: Option<BTreeMap<Name, NameRecord>>,
+    /// All tokens, likewise.
+    pub tokens: Option<Vec<TokenRecord>>,
     /// Its own entry in the history: it is taken back with the change.
     pub event: Option<Event>,
     /// Entries that nothing depends on.
@@ -110,9 +115,10 @@ pub struct Change {
 
 impl Change {
     fn is_empty(&self) -> bool {
-        let Self { groups, zones, forces, names, event, records, alive, trim: _ } = self;
+        let Self { groups, zones, forces, tokens, names, event, records, alive, trim: _ } = self;
         let lists = groups.is_empty() && zones.is_empty() && records.is_empty();
-        lists && forces.is_none() && names.is_none() && event.is_none() && alive.is_none()
+        let kept = forces.is_none() && tokens.is_none();
+        lists && kept && names.is_none() && event.is_none() && alive.is_none()
     }
 }
 
@@ -121,6 +127,7 @@ impl Change {
 pub struct Before {
     pub groups: Vec<(Name, Durable)>,
     pub forces: Option<Vec<Force>>,
+    pub tokens: Option<Vec<TokenRecord>>,
 }
 
 /// The open file. None after a failed write: redb wants it opened anew then.

@@ -55,7 +55,6 @@ pub fn reference() -> Vec<Section> {
         ResolverSpec::SECTION,
         root::EtcdSpec::SECTION,
         root::EtcdMemberSpec::SECTION,
-        root::TokenSpec::SECTION,
         NotifySpec::SECTION,
         WebhookSpec::SECTION,
         SmtpSpec::SECTION,

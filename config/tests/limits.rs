@@ -124,7 +124,7 @@ const TLS: &str = "certificates = [{ cert = \"a.pem\", key = \"a.key\", names = 
 #[test]
 fn tls_needs_a_certificate_and_a_redirect_needs_tls() {
     let listening = |key: &str| with("listen", &format!("{key} = [\"0.0.0.0:443\"]"), VALID);
-    for key in ["https", "dot"] {
+    for key in ["https", "dot", "api"] {
         assert_eq!(messages(&with("", TLS, &listening(key))), [""; 0]);
         let missing = format!("`listen.{key}` needs a certificate");
         assert_eq!(messages(&listening(key)), [missing.as_str()]);
@@ -138,6 +138,22 @@ fn tls_needs_a_certificate_and_a_redirect_needs_tls() {
     assert_eq!(messages(&with("", TLS, &redirect(&listening("https")))), [""; 0]);
     assert_eq!(messages(&with("", TLS, &redirect(&listening("dot")))), ["nothing listens for HTTPS"]);
     assert_eq!(messages(&redirect(VALID)), ["nothing listens for HTTPS"]);
+}
+
+#[test]
+fn the_api_needs_tls_off_loopback() {
+    let api = |address: &str, more: &str| {
+        messages(&with("listen", &format!("api = [\"{address}\"]\n{more}"), VALID))
+    };
+    for address in ["127.0.0.1:9443", "127.8.9.1:9443", "[::1]:9443", "[::ffff:127.0.0.1]:9443"] {
+        assert_eq!(api(address, "api_tls = false"), [""; 0], "{address}");
+        assert_eq!(api(address, ""), ["`listen.api` needs a certificate"], "{address}");
+    }
+    for address in ["0.0.0.0:9443", "[::]:9443", "10.0.0.1:9443", "128.0.0.1:9443", "[::2]:9443"] {
+        let refused = format!("tokens would travel to {address} in the clear");
+        assert_eq!(api(address, "api_tls = false"), [refused], "{address}");
+        assert_eq!(api(address, "api_tls = true"), ["`listen.api` needs a certificate"], "{address}");
+    }
 }
 
 #[test]

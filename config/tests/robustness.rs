@@ -146,7 +146,8 @@ fn assert_promises(config: &Config) {
 /// What the listeners take for granted.
 fn assert_front(config: &Config) {
     let (listen, limits) = (&config.listen, &config.limits);
-    let needs_certificate = !listen.https.is_empty() || !listen.dot.is_empty();
+    let needs_certificate =
+        !listen.https.is_empty() || !listen.dot.is_empty() || (!listen.api.is_empty() && listen.api_tls);
     assert!(!needs_certificate || !config.certificates.is_empty());
     assert!(!listen.https.is_empty() || config.services.iter().all(|service| !service.redirect_https));
     assert!(limits.connections_max >= 1 && limits.connections_per_address_max != Some(0));

@@ -133,6 +133,10 @@ pub enum EventKind {
     Fitness,
     /// Whether this edge is cut off.
     Isolation,
+    /// A token for the API was made.
+    TokenMade,
+    /// A token was revoked.
+    TokenRevoked,
 }
 
 /// How much an event wants a person.
@@ -218,7 +222,7 @@ impl Event {
 }
 
 impl EventKind {
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 35] = [
         Self::Start,
         Self::Failover,
         Self::Switchover,
@@ -252,6 +256,8 @@ impl EventKind {
         Self::Origin,
         Self::Fitness,
         Self::Isolation,
+        Self::TokenMade,
+        Self::TokenRevoked,
     ];
 
     /// How much it wants a person who did not cause it.
@@ -277,7 +283,9 @@ impl EventKind {
             | Self::StandbyFit
             | Self::Connected
             | Self::FrontDoorBack
-            | Self::Resynced => Severity::Notice,
+            | Self::Resynced
+            | Self::TokenMade
+            | Self::TokenRevoked => Severity::Notice,
             Self::Start
             | Self::Acknowledged
             | Self::Reloaded
@@ -328,6 +336,8 @@ impl EventKind {
             Self::Origin => "origin",
             Self::Fitness => "fitness",
             Self::Isolation => "isolation",
+            Self::TokenMade => "token-made",
+            Self::TokenRevoked => "token-revoked",
         }
     }
 
@@ -345,7 +355,9 @@ impl EventKind {
             | Self::Resolved
             | Self::Forced
             | Self::Unforced
-            | Self::Resynced => Class::Decision,
+            | Self::Resynced
+            | Self::TokenMade
+            | Self::TokenRevoked => Class::Decision,
             Self::Proposed
             | Self::Unfit
             | Self::FailStatic
@@ -399,6 +411,6 @@ mod tests {
             assert_eq!(kind as usize, position, "{kind:?}");
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.label());
         }
-        assert_eq!(EventKind::ALL.len(), EventKind::Isolation as usize + 1, "the last one is in the list");
+        assert_eq!(EventKind::ALL.len(), EventKind::TokenRevoked as usize + 1, "the last one is in the list");
     }
 }

@@ -4,6 +4,7 @@ mod forces;
 mod history;
 mod notify;
 mod observations;
+mod openapi;
 mod orders;
 mod plain;
 pub(super) mod problem;
@@ -12,6 +13,7 @@ mod status;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod words;
 
 use std::sync::Arc;
@@ -23,7 +25,9 @@ use tidegate_health::id::{GroupId, Name};
 use tidegate_health::time::Wall;
 use tokio::sync::mpsc;
 
+use super::idempotency::Answers;
 use super::readiness::Readiness;
+use super::remote::Door;
 use crate::control::Handle;
 use crate::metrics::Metrics;
 use crate::names::Board;
@@ -43,21 +47,29 @@ pub struct Admin {
     pub worlds: Worlds,
     pub metrics: Arc<Metrics>,
     pub readiness: Readiness,
+    /// For calls over the network.
+    pub door: Door,
+    pub answers: Answers,
     pub reloads: mpsc::Sender<crate::reload::Request>,
     pub notifier: crate::notify::Notifier,
 }
+
+/// The longest body of a request.
+pub(super) const BODY_BYTES_MAX: usize = 256 * 1024;
 
 type Answer<T> = Result<Json<T>, Problem>;
 
 /// The whole API, a line for each file.
 fn routes() -> Routes {
     let routes = plain::routes(Routes::default());
+    let routes = openapi::routes(routes);
     let routes = status::routes(routes);
     let routes = history::routes(routes);
     let routes = orders::routes(routes);
     let routes = forces::routes(routes);
     let routes = notify::routes(routes);
     let routes = observations::routes(routes);
+    let routes = tokens::routes(routes);
     reload::routes(routes)
 }
 

@@ -6,6 +6,8 @@ use tidegate_health::order::{Done, Refusal, Rule};
 use tidegate_health::status::Status;
 use tidegate_health::time::Wall;
 
+use super::caller::Role;
+use super::tokens::Listed;
 use crate::names::NameStatus;
 use crate::reload::{Changes, Report, RestartKey};
 
@@ -98,6 +100,66 @@ impl ForceAction {
             Self::Up => Some(ForceKind::Up),
             Self::Down => Some(ForceKind::Down),
             Self::Undrain | Self::Unforce => None,
+        }
+    }
+}
+
+/// The body of `POST /api/v1/tokens`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenBody {
+    /// Unique.
+    pub name: String,
+    pub role: Role,
+    /// How long it is good for, as `90d`; without it until it is revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<String>,
+}
+
+/// The answer to it.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct TokenMade {
+    pub name: String,
+    pub role: Role,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Wall>,
+    /// The token itself. It is said here, once, and kept nowhere; so it is not `Debug` either.
+    pub secret: String,
+}
+
+/// The answer to `DELETE /api/v1/tokens/NAME`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TokenRevoked {
+    /// Its name.
+    pub revoked: String,
+}
+
+/// One of `GET /api/v1/tokens`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TokenShape {
+    pub name: String,
+    pub role: Role,
+    pub made: Wall,
+    pub made_by: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Wall>,
+    pub expired: bool,
+    /// To the minute; since the daemon's start only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used: Option<Wall>,
+}
+
+impl From<Listed> for TokenShape {
+    fn from(listed: Listed) -> Self {
+        let Listed { record, used, expired } = listed;
+        Self {
+            name: record.name.to_string(),
+            role: record.role,
+            made: record.made,
+            made_by: record.made_by.to_string(),
+            expires: record.expires,
+            expired,
+            last_used: used,
         }
     }
 }

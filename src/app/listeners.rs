@@ -31,6 +31,7 @@ const LEAVING_PAUSE: Duration = Duration::from_millis(20);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Admin,
+    Api,
     Http,
     Https,
     /// UDP and TCP.
@@ -44,11 +45,17 @@ impl Kind {
     fn what(self) -> &'static str {
         match self {
             Self::Admin => "admin",
+            Self::Api => "api",
             Self::Http => "http",
             Self::Https => "https",
             Self::Dns => "dns (TCP)",
             Self::Dot => "dot",
         }
+    }
+
+    /// Whether it opens at once: a daemon that is starting can be asked why it waits.
+    pub(super) fn is_early(self) -> bool {
+        matches!(self, Self::Admin | Self::Api)
     }
 }
 
@@ -94,13 +101,16 @@ pub(crate) fn doors(config: &Config) -> BTreeSet<Door> {
         |kind, addresses: &[SocketAddr]| addresses.iter().map(|address| (kind, *address)).collect::<Vec<_>>();
     let http = all(Kind::Http, &listen.http).into_iter().chain(all(Kind::Https, &listen.https));
     let dns = all(Kind::Dns, &listen.dns).into_iter().chain(all(Kind::Dot, &listen.dot));
-    http.chain(dns).chain(listen.admin.map(|address| (Kind::Admin, address))).collect()
+    http.chain(dns)
+        .chain(all(Kind::Api, &listen.api))
+        .chain(listen.admin.map(|address| (Kind::Admin, address)))
+        .collect()
 }
 
 /// Looks whether every address for traffic can be had: one that is taken is an error before anything is decided, not
 /// after. Nothing is listened on before the first round, so this is as early as it can be told.
 pub(super) fn try_all(config: &Config) -> Result<(), AppError> {
-    let traffic = doors(config).into_iter().filter(|(kind, _)| *kind != Kind::Admin);
+    let traffic = doors(config).into_iter().filter(|(kind, _)| !kind.is_early());
     for (kind, address) in traffic {
         if kind == Kind::Dns {
             bind_udp(address)?;
@@ -162,6 +172,10 @@ impl Listeners {
                 Socket::Tcp(listener) if door.0 == Kind::Admin => {
                     vec![tokio::spawn(admin::serve_tcp(listener, self.admin.clone(), stopped))]
                 }
+                Socket::Tcp(listener) if door.0 == Kind::Api => {
+                    let (admin, tls) = (self.admin.clone(), self.tls.for_api());
+                    vec![tokio::spawn(admin::serve_api(listener, admin, tls, stopped))]
+                }
                 Socket::Tcp(listener) if door.0 == Kind::Dot => {
                     let (handler, tls) = (self.handler.clone(), self.tls.for_dns());
                     let limits = self.tls.dns_limits.clone();
@@ -213,7 +227,7 @@ impl Listeners {
     }
 
     /// Takes no new work and lets the old finish, for at most `deadline`. DNS answers until HTTP is done: whoever
-    /// still asks is sent where the group lives. The admin listener stays.
+    /// still asks is sent where the group lives. The admin and the API listener stay.
     pub(super) async fn drain(&mut self, deadline: Duration) {
         self.tell(HTTP, Phase::Draining);
         if tokio::time::timeout(deadline, self.ended(HTTP)).await.is_err() {
@@ -265,7 +279,7 @@ impl Drop for Open {
 fn bind((kind, address): Door) -> Result<Socket, AppError> {
     let udp = (kind == Kind::Dns).then(|| bind_udp(address)).transpose()?;
     let tcp = match kind {
-        Kind::Admin => admin::bind_tcp(address),
+        Kind::Admin | Kind::Api => admin::bind_tcp(address),
         Kind::Http | Kind::Https => tidegate_proxy::bind(address),
         Kind::Dns | Kind::Dot => tidegate_dns::tcp::bind(address),
     };

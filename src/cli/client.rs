@@ -1,15 +1,17 @@
-//! The command line's side of the API: HTTP over the daemon's Unix socket.
+//! The command line's side of the API: HTTP over the daemon's Unix socket, or over the network with a token.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 
-use super::{FAILED, USAGE};
+use super::network::{self, Network};
+use super::{FAILED, SocketArg, USAGE};
 use crate::admin::shape::ApiError;
 use crate::load::LoadError;
 
@@ -25,16 +27,16 @@ const ANSWER_MAX: usize = 256 << 20;
 pub(crate) enum ClientError {
     #[error("cannot tell where the daemon's socket is: {0}\n  next: give --socket PATH or --config FILE")]
     Config(#[from] LoadError),
+    #[error("{0}")]
+    Usage(String),
     #[error(
         "the socket {path} is not for this account\n  next: run this as root or as the daemon's user, with sudo for instance"
     )]
     Forbidden { path: PathBuf },
-    #[error(
-        "cannot reach the daemon at {path}: {source}\n  next: is it running? `tidegate run --config FILE`; is the socket another one? `--socket PATH`"
-    )]
-    Connect { path: PathBuf, source: std::io::Error },
-    #[error("the daemon at {path} did not answer: {detail}")]
-    Answer { path: PathBuf, detail: String },
+    #[error("cannot reach the daemon at {at}: {source}\n  next: {next}")]
+    Connect { at: String, source: std::io::Error, next: &'static str },
+    #[error("the daemon at {at} did not answer: {detail}")]
+    Answer { at: String, detail: String },
     #[error("{}", .0.lines())]
     Refused(ApiError),
 }
@@ -46,6 +48,7 @@ impl ClientError {
         match self {
             Self::Refused(error) => error.clone(),
             Self::Config(_) => plain("config"),
+            Self::Usage(_) => plain("usage"),
             Self::Forbidden { .. } => plain("forbidden"),
             Self::Connect { .. } | Self::Answer { .. } => plain("unreachable"),
         }
@@ -54,27 +57,40 @@ impl ClientError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Config(error) => error.exit_code(),
+            Self::Usage(_) => USAGE,
             Self::Refused(error) if error.label == "config" => USAGE,
             _ => FAILED,
         }
     }
 }
 
-pub(crate) struct Client {
-    socket: PathBuf,
+pub(crate) struct Client(Way);
+
+/// How the daemon is reached.
+enum Way {
+    Socket(PathBuf),
+    Network(Box<Network>),
 }
 
+/// A connection to the daemon, whatever it is made of.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
 impl Client {
-    /// The socket given, or else the one the configuration names.
-    pub(crate) fn find(socket: Option<&Path>, config: &Path) -> Result<Self, ClientError> {
-        if let Some(socket) = socket {
-            return Ok(Self { socket: socket.to_owned() });
+    /// Over the network where a URL is given; else the socket given, or else the one the configuration names.
+    pub(super) fn find(arguments: &SocketArg) -> Result<Self, ClientError> {
+        if let Some(network) = Network::of(&arguments.network)? {
+            return Ok(Self(Way::Network(Box::new(network))));
         }
-        Ok(Self { socket: crate::load::control_socket(config)? })
+        match &arguments.socket {
+            Some(socket) => Ok(Self::at(socket.clone())),
+            None => Ok(Self::at(crate::load::control_socket(&arguments.config.config)?)),
+        }
     }
 
     pub(crate) fn at(socket: PathBuf) -> Self {
-        Self { socket }
+        Self(Way::Socket(socket))
     }
 
     /// One request; the text of a good answer.
@@ -85,7 +101,16 @@ impl Client {
         body: Option<&serde_json::Value>,
     ) -> Result<String, ClientError> {
         let deadline = if path == "/api/v1/reload" { RELOAD_DEADLINE } else { DEADLINE };
-        let exchange = self.exchange(method, path, body);
+        // So that an order whose answer was lost on the way can be asked for again, and is done once.
+        let key = format!("{:032x}", fastrand::u128(..));
+        let exchange = async {
+            match self.exchange(method, path, body, &key).await {
+                Err(ClientError::Answer { .. }) if matches!(self.0, Way::Network(_)) => {
+                    self.exchange(method, path, body, &key).await
+                }
+                other => other,
+            }
+        };
         let answer = tokio::time::timeout(deadline, exchange).await;
         answer.map_err(|_| self.lost(format!("no answer within {} s", deadline.as_secs())))?
     }
@@ -117,7 +142,7 @@ impl Client {
 
     async fn pieces(&self, path: &str, mut take: impl FnMut(&[u8]) -> bool) -> Result<(), ClientError> {
         let late = || self.lost(format!("nothing came for {} s", DEADLINE.as_secs()));
-        let response = tokio::time::timeout(DEADLINE, self.send("GET", path, None)).await;
+        let response = tokio::time::timeout(DEADLINE, self.send("GET", path, None, "")).await;
         let response = response.map_err(|_| late())??;
         if !response.status().is_success() {
             return self.text(response).await.map(|_| ());
@@ -137,8 +162,9 @@ impl Client {
         method: &str,
         path: &str,
         body: Option<&serde_json::Value>,
+        key: &str,
     ) -> Result<String, ClientError> {
-        self.text(self.send(method, path, body).await?).await
+        self.text(self.send(method, path, body, key).await?).await
     }
 
     async fn send(
@@ -146,23 +172,26 @@ impl Client {
         method: &str,
         path: &str,
         body: Option<&serde_json::Value>,
+        key: &str,
     ) -> Result<Response<Incoming>, ClientError> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|source| match source.kind() {
-            std::io::ErrorKind::PermissionDenied => ClientError::Forbidden { path: self.socket.clone() },
-            _ => ClientError::Connect { path: self.socket.clone(), source },
-        })?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| self.lost(error))?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(self.connect().await?))
+                .await
+                .map_err(|error| self.lost(error))?;
         tokio::spawn(connection);
         let body = body.map(ToString::to_string).unwrap_or_default();
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", "tidegate")
-            .header("content-type", "application/json")
-            .body(Full::new(bytes::Bytes::from(body)))
-            .map_err(|error| self.lost(error))?;
+        let mut request =
+            Request::builder().method(method).uri(path).header("content-type", "application/json");
+        request = match &self.0 {
+            Way::Socket(_) => request.header("host", "tidegate"),
+            Way::Network(network) => {
+                request.header("host", &network.authority).header("authorization", network.bearer.clone())
+            }
+        };
+        if method == "POST" {
+            request = request.header("idempotency-key", key);
+        }
+        let request = request.body(Full::new(bytes::Bytes::from(body))).map_err(|error| self.lost(error))?;
         sender.send_request(request).await.map_err(|error| self.lost(error))
     }
 
@@ -183,8 +212,40 @@ impl Client {
         })
     }
 
+    async fn connect(&self) -> Result<Box<dyn Stream>, ClientError> {
+        match &self.0 {
+            Way::Network(network) => match network.connect().await {
+                Ok(network::Stream::Plain(stream)) => Ok(Box::new(stream)),
+                Ok(network::Stream::Tls(stream)) => Ok(stream),
+                Err(source) => Err(ClientError::Connect {
+                    at: self.place(),
+                    source,
+                    next: "is that its `listen.api`? is its certificate for this name, by a CA that is trusted here? `--ca FILE`",
+                }),
+            },
+            Way::Socket(path) => match UnixStream::connect(path).await {
+                Ok(stream) => Ok(Box::new(stream)),
+                Err(source) if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                    Err(ClientError::Forbidden { path: path.clone() })
+                }
+                Err(source) => Err(ClientError::Connect {
+                    at: self.place(),
+                    source,
+                    next: "is it running? `tidegate run --config FILE`; is the socket another one? `--socket PATH`",
+                }),
+            },
+        }
+    }
+
+    fn place(&self) -> String {
+        match &self.0 {
+            Way::Socket(path) => path.display().to_string(),
+            Way::Network(network) => network.to_string(),
+        }
+    }
+
     fn lost(&self, detail: impl std::fmt::Display) -> ClientError {
-        ClientError::Answer { path: self.socket.clone(), detail: format!("{detail}") }
+        ClientError::Answer { at: self.place(), detail: format!("{detail}") }
     }
 }
 

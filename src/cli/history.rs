@@ -103,13 +103,12 @@ impl HistoryArgs {
 fn export(args: &HistoryArgs, path: &str) -> u8 {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut unread = false;
-    let outcome =
-        Client::find(args.socket.socket.as_deref(), &args.socket.config.config).and_then(|client| {
-            client.stream(path, |chunk| {
-                unread = out.write_all(chunk).is_err();
-                !unread
-            })
-        });
+    let outcome = Client::find(&args.socket).and_then(|client| {
+        client.stream(path, |chunk| {
+            unread = out.write_all(chunk).is_err();
+            !unread
+        })
+    });
     // A reader that went away has what it wanted.
     unread |= out.flush().is_err();
     drop(out);

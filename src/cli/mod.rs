@@ -7,7 +7,9 @@ pub(crate) mod client;
 mod force;
 mod history;
 mod manual;
+pub(crate) mod network;
 mod render;
+mod token;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -126,6 +128,9 @@ enum Command {
     /// Try out who is told what happens.
     #[command(subcommand)]
     Notify(NotifyCommand),
+    /// Make, list and revoke tokens for the API over the network (`listen.api`).
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Print the script that completes `tidegate` in a shell.
     Completions { shell: Shell },
     /// Print this command's manual page.
@@ -159,6 +164,8 @@ struct SocketArg {
     /// The daemon's control socket; the one the configuration names unless given.
     #[arg(long, env = "TIDEGATE_SOCKET")]
     socket: Option<PathBuf>,
+    #[command(flatten)]
+    network: network::NetworkArg,
     #[command(flatten)]
     config: ConfigArg,
     /// Print JSON.
@@ -236,6 +243,7 @@ pub fn run() -> u8 {
                 format!("the test message has arrived at {}", reply.receiver)
             })
         }
+        Command::Token(command) => token::run(&command),
         Command::Completions { shell } => manual::completions(Cli::command(), shell),
         Command::Man { out } => manual::man(Cli::command(), out.as_deref()),
     }
@@ -274,8 +282,7 @@ fn talk<T: DeserializeOwned>(
     body: Option<&Value>,
     render: impl Fn(&T) -> String,
 ) -> u8 {
-    let answer = Client::find(socket.socket.as_deref(), &socket.config.config)
-        .and_then(|client| client.call_and_wait(method, path, body));
+    let answer = Client::find(socket).and_then(|client| client.call_and_wait(method, path, body));
     match answer {
         Ok(text) if socket.json => show(&text),
         Ok(text) => match serde_json::from_str(&text) {

@@ -10,7 +10,7 @@ use tidegate_health::force::{ForceKind, ForceStatus, Forced, SitePreview};
 use tidegate_health::status::{GroupStatus, SiteStatus};
 use tidegate_health::time::Wall;
 
-use crate::admin::shape::{DoneReply, ForceBody, ReloadReply, StatusReply};
+use crate::admin::shape::{DoneReply, ForceBody, ReloadReply, StatusReply, TokenShape};
 use crate::history::Entry;
 use crate::names::{NameState, NameStatus};
 use crate::reload::RestartKey;
@@ -307,6 +307,28 @@ pub(super) fn history(entries: &[Entry]) -> String {
             let _ = write!(out, "  ({} changes before it are left out)", event.left_out);
         }
         out.push('\n');
+    }
+    out
+}
+
+/// Who may call over the network.
+pub(super) fn tokens(tokens: &[TokenShape], now: Wall) -> String {
+    if tokens.is_empty() {
+        return "there are no tokens; `tidegate token create NAME --role ROLE` makes one".into();
+    }
+    let mut out = String::new();
+    for token in tokens {
+        let used = token.last_used.map_or_else(
+            || "not used since the daemon's start".into(),
+            |used| format!("last used {} ago", age(used, now)),
+        );
+        let end = match token.expires {
+            None => "no end".into(),
+            Some(end) if token.expired => format!("EXPIRED {} ago", age(end, now)),
+            Some(end) => format!("ends in {}", age(now, end)),
+        };
+        let (name, role, made) = (&token.name, token.role.label(), age(token.made, now));
+        let _ = writeln!(out, "{name:<20} {role:<8} {end}; {used}; made {made} ago by {}", token.made_by);
     }
     out
 }

@@ -398,7 +398,7 @@ fn pace_of(pace: step::Pace) -> Pace {
 }
 
 /// The log says what the history says, when it is true, as loudly as it is urgent.
-fn tell(event: &Event) {
+pub(crate) fn tell(event: &Event) {
     macro_rules! tell {
         ($level:expr) => {
             tracing::event!(

@@ -103,7 +103,7 @@ impl Persister {
         let name = self.fleet.group(group).name.clone();
         let groups = vec![(name.clone(), next)];
         let change = Change { groups, zones, event: Some(event), ..Change::default() };
-        self.write(ticket, change, Before { groups: vec![(name, previous)], forces: None });
+        self.write(ticket, change, Before { groups: vec![(name, previous)], ..Before::default() });
     }
 
     /// Starts to write forces in place of the previous ones.
@@ -116,7 +116,7 @@ impl Persister {
         let started = Started { subject: Subject::Forces, event: event.clone(), serials: Vec::new() };
         self.started.insert(ticket, started);
         let change = Change { forces: Some(next), event: Some(event), ..Change::default() };
-        self.write(ticket, change, Before { groups: Vec::new(), forces: Some(previous) });
+        self.write(ticket, change, Before { forces: Some(previous), ..Before::default() });
     }
 
     fn write(&self, ticket: u64, change: Change, before: Before) {

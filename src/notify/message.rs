@@ -245,6 +245,8 @@ fn headline(event: &Event) -> String {
         EventKind::Fitness => format!("a site{of} is {to}"),
         EventKind::Isolation => format!("what the witnesses say of this edge: {to}"),
         EventKind::FrontDoorBack => "a published address of a site works again".into(),
+        EventKind::TokenMade => "a token for the API was made".into(),
+        EventKind::TokenRevoked => "a token for the API was revoked".into(),
     }
 }
 
@@ -290,6 +292,7 @@ fn next(event: &Event) -> String {
         | EventKind::Forced
         | EventKind::Unforced
         | EventKind::Connected => "tidegate history".into(),
+        EventKind::TokenMade | EventKind::TokenRevoked => "tidegate token list".into(),
     }
 }
 

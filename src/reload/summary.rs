@@ -86,7 +86,11 @@ impl Summary {
         let heartbeat = (&config.heartbeat, outbound.last());
         parts.add("settings", "heartbeat", &format!("{heartbeat:?}"));
         let listen = &config.listen;
-        parts.add("settings", "tls", &format!("{} {:?}", listen.http2, listen.tls_version_min));
+        parts.add(
+            "settings",
+            "tls",
+            &format!("{} {:?} {}", listen.http2, listen.tls_version_min, listen.api_tls),
+        );
         parts.add("settings", "resolver", &format!("{:?}", config.resolver));
         parts.add("settings", "access_log", &format!("{:?}", config.access_log));
         parts.add("settings", "limits", &format!("{:?}", config.limits));

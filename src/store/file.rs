@@ -11,7 +11,7 @@ use tidegate_health::durable::Durable;
 use tidegate_health::force::Force;
 use tidegate_health::id::Name;
 
-use super::{Before, Change, StoreError, Stored, boxed, names, rings};
+use super::{Before, Change, StoreError, Stored, boxed, names, rings, tokens};
 use crate::history::Bounds;
 
 /// The layout of the file; a newer one is not touched.
@@ -123,6 +123,7 @@ pub(super) fn load(database: &Database) -> Result<Stored, StoreError> {
         Err(error) => return Err(boxed(error).into()),
     }
     stored.names = names::load(&transaction)?;
+    stored.tokens = tokens::load(&transaction)?;
     Ok(stored)
 }
 
@@ -135,6 +136,7 @@ pub(super) fn write(database: &Database, change: &Change, bounds: &Bounds) -> Re
     write_groups(&transaction, &change.groups)?;
     write_forces(&transaction, change.forces.as_deref())?;
     names::write(&transaction, change.names.as_ref())?;
+    tokens::write(&transaction, change.tokens.as_deref())?;
     {
         let mut zones = transaction.open_table(ZONES).map_err(boxed)?;
         for (name, record) in &change.zones {
@@ -155,6 +157,7 @@ pub(super) fn take_back(database: &Database, change: &Change, before: &Before) -
     let transaction = database.begin_write().map_err(boxed)?;
     write_groups(&transaction, &before.groups)?;
     write_forces(&transaction, before.forces.as_deref())?;
+    tokens::write(&transaction, before.tokens.as_deref())?;
     if let Some(event) = &change.event {
         rings::take_back(&transaction, event)?;
     }

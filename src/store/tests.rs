@@ -58,7 +58,7 @@ fn told(database: &Database, limit: usize, group: Option<&str>) -> Vec<Event> {
 fn job(change: Change, before: Durable) -> (Job, Arc<Fate>, oneshot::Receiver<Result<(), StoreError>>) {
     let fate = Arc::new(Fate::default());
     let (done, answer) = oneshot::channel();
-    let before = Before { groups: vec![("app".into(), before)], forces: None };
+    let before = Before { groups: vec![("app".into(), before)], ..Before::default() };
     (Job { change, before, fate: fate.clone(), done }, fate, answer)
 }
 
@@ -91,7 +91,7 @@ fn what_is_taken_back_leaves_neither_the_decision_nor_its_entry() {
     let database = file::open(&folder.path().join("tidegate.redb")).expect("a new store");
     write(&database, &change("main", 1)).expect("written");
     write(&database, &change("dr", 2)).expect("written");
-    let before = Before { groups: vec![("app".into(), durable("main", 1))], forces: None };
+    let before = Before { groups: vec![("app".into(), durable("main", 1))], ..Before::default() };
     file::take_back(&database, &change("dr", 2), &before).expect("written");
     assert_eq!(file::load(&database).expect("readable").groups["app"], durable("main", 1));
     let history = told(&database, 10, None);

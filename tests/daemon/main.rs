@@ -3,12 +3,14 @@
 mod abuse;
 mod access_log;
 mod admin;
+mod api;
 mod bounds;
 mod client;
 mod commands;
 mod demo;
 mod descriptors;
 mod disk;
+mod document;
 mod drains;
 mod failover;
 mod history;

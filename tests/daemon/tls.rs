@@ -50,6 +50,11 @@ impl Secured {
         Self { scene, ca, https, dot }
     }
 
+    /// The certificate of its CA, in PEM.
+    pub(crate) fn authority(&self) -> String {
+        self.ca.as_ref().pem()
+    }
+
     /// Writes a new certificate for these names, and its key.
     pub(crate) fn issue(&self, file: &str, names: &[&str]) -> CertificateDer<'static> {
         let key = KeyPair::generate().expect("random numbers");

@@ -17,6 +17,10 @@ pub struct Listen {
     pub dns: Vec<SocketAddr>,
     /// DNS over TLS.
     pub dot: Vec<SocketAddr>,
+    /// The API with tokens.
+    pub api: Vec<SocketAddr>,
+    /// Whether it speaks TLS; if not, every one of its addresses is a loopback one.
+    pub api_tls: bool,
     /// Whether HTTPS clients may speak HTTP/2.
     pub http2: bool,
     /// The oldest TLS that clients may speak.

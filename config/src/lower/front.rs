@@ -18,11 +18,14 @@ pub(super) fn listen(source: &Source<'_>, spec: &RootSpec, state_dir: &Path) -> 
     let listen = spec.listen.as_ref().map_or(&none, |at| &at.value);
     deny_shared_addresses(source, listen);
     deny_tls_without_certificates(source, spec, listen);
+    deny_tokens_in_the_clear(source, listen);
     Listen {
         http: addresses(&listen.http),
         https: addresses(&listen.https),
         dns: addresses(&listen.dns),
         dot: addresses(&listen.dot),
+        api: addresses(&listen.api),
+        api_tls: value_or(&listen.api_tls, true),
         http2: value_or(&listen.http2, true),
         tls_version_min: value_or_default(&listen.tls_version_min),
         admin: listen.admin.as_ref().map(|at| at.value),
@@ -121,12 +124,30 @@ fn deny_tls_without_certificates(source: &Source<'_>, spec: &RootSpec, listen: &
     if !is_empty || source.failed_below("certificates") {
         return;
     }
-    for (key, list) in [("https", &listen.https), ("dot", &listen.dot)] {
+    let api = if value_or(&listen.api_tls, true) { &listen.api } else { &None };
+    for (key, list) in [("https", &listen.https), ("dot", &listen.dot), ("api", api)] {
         if let Some(at) = list.as_ref().filter(|at| !at.value.is_empty()) {
             source.error_help(
                 &at.place,
                 format!("`listen.{key}` needs a certificate"),
                 "add certificates = [{ cert = \"FILE\", key = \"FILE\" }] at the top of the file",
+            );
+        }
+    }
+}
+
+/// Whoever can listen to a network could take a token from it.
+fn deny_tokens_in_the_clear(source: &Source<'_>, listen: &ListenSpec) {
+    if value_or(&listen.api_tls, true) {
+        return;
+    }
+    for at in listen.api.iter().flat_map(|list| &list.value) {
+        if !at.value.ip().to_canonical().is_loopback() {
+            let message = format!("tokens would travel to {} in the clear", at.value);
+            source.error_help(
+                &at.place,
+                message,
+                "leave `listen.api_tls` out, or listen on a loopback address",
             );
         }
     }
@@ -150,8 +171,13 @@ fn addresses(list: &Option<At<Vec<At<SocketAddr>>>>) -> Vec<SocketAddr> {
 /// Every listener binds TCP (DNS both), so that no address can serve two of them, and the one of all zeros shares its
 /// port with no other of its kind. Port 0 is another port each time.
 fn deny_shared_addresses(source: &Source<'_>, listen: &ListenSpec) {
-    let lists =
-        [("http", &listen.http), ("https", &listen.https), ("dns", &listen.dns), ("dot", &listen.dot)];
+    let lists = [
+        ("http", &listen.http),
+        ("https", &listen.https),
+        ("dns", &listen.dns),
+        ("dot", &listen.dot),
+        ("api", &listen.api),
+    ];
     let listed = lists.into_iter().flat_map(|(key, list)| {
         list.iter().flat_map(|list| &list.value).map(move |at| (key, at.value, &at.place))
     });

@@ -23,6 +23,12 @@ spec! {
         optional dns: Vec<At<SocketAddr>> = sockets,
         /// DNS over TLS (RFC 7858), with the same certificates. Default none.
         optional dot: Vec<At<SocketAddr>> = sockets,
+        /// The [API](security.md#the-api-over-the-network) for people and machines that have a token, over TLS with the
+        /// same certificates. Default none.
+        optional api: Vec<At<SocketAddr>> = sockets,
+        /// Whether the API speaks TLS; only where every address of `api` is a loopback one may it do without. Default
+        /// `true`.
+        optional api_tls: bool = Field::boolean,
         /// Whether HTTPS clients may speak HTTP/2. Default `true`.
         optional http2: bool = Field::boolean,
         /// The oldest TLS that clients may speak: `"1.2"` or `"1.3"`. Default `"1.2"`.

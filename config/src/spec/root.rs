@@ -39,8 +39,9 @@ spec! {
         optional node: NodeSpec = NodeSpec::read,
         /// Where it listens.
         optional listen: ListenSpec = ListenSpec::read,
-        /// Certificates of HTTPS and of DNS over TLS, chosen by server name. The first one serves clients that send no
-        /// name, or one that no certificate has. Default none; `listen.https` and `listen.dot` need at least one.
+        /// Certificates of HTTPS, DNS over TLS and the API, chosen by server name. The first one serves clients that send no
+        /// name, or one that no certificate has. Default none; `listen.https`, `listen.dot` and `listen.api` need at
+        /// least one.
         optional certificates: Vec<At<CertificateSpec>> = |field| field.list(CertificateSpec::read),
         /// Whose word about a client's address counts.
         optional client_address: ClientAddressSpec = ClientAddressSpec::read,
@@ -68,8 +69,6 @@ spec! {
         pending isolated: bool = |field| field.one_of(&[("refuse", false), ("serve", true)]),
         /// The cluster of edges. Default none: this edge decides alone.
         pending etcd: EtcdSpec = EtcdSpec::read,
-        /// Who may use the API over the network.
-        pending token: Named<TokenSpec> = |field| field.named(TokenSpec::read),
         /// Whom to tell what happens. Default nobody.
         optional notify: Named<NotifySpec> = |field| field.named(NotifySpec::read),
         /// A sign of life for somebody outside. Default none.
@@ -137,15 +136,5 @@ spec! {
         required url: String = Field::text,
         /// The failure domain it stands in, mostly a site.
         required site: String = name,
-    }
-}
-
-spec! {
-    /// One who may use the API over the network.
-    struct TokenSpec in "token.NAME" {
-        /// `"view"`, `"operate"` or `"admin"`.
-        required role: u8 = |field| field.one_of(&[("view", 0), ("operate", 1), ("admin", 2)]),
-        /// The token's hash, as the command that made it printed it.
-        required hash: String = Field::text,
     }
 }

@@ -29,6 +29,7 @@ fn unused_certificates(source: &Source<'_>, spec: &RootSpec, config: &Config) {
     if let Some(at) = spec.certificates.as_ref().filter(|at| !at.value.is_empty())
         && listen.https.is_empty()
         && listen.dot.is_empty()
+        && (listen.api.is_empty() || !listen.api_tls)
     {
         let message = "nothing uses the certificates";
         source.warn_help(&at.place, message, "set `listen.https` or `listen.dot`");

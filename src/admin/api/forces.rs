@@ -28,7 +28,8 @@ async fn force(
     body: Result<Json<ForceBody>, JsonRejection>,
 ) -> Answer<Forced> {
     let Json(body) = body.map_err(|error| wrong_body(&error, BODY))?;
-    if body.pattern.chars().count() > PATTERN_MAX || !is_plain(&body.pattern) {
+    let length = body.pattern.chars().count();
+    if length == 0 || length > PATTERN_MAX || !is_plain(&body.pattern) {
         return Err(bad(format!("a pattern has 1 to {PATTERN_MAX} printable characters"), BODY));
     }
     let selector = Selector { scope: body.scope, pattern: body.pattern.as_str().into() };

@@ -53,7 +53,10 @@ pub(super) async fn nothing_here() -> Problem {
 }
 
 pub(super) async fn not_allowed() -> Problem {
-    let next = Some("actions are taken over the Unix socket, with POST".into());
+    let next = Some(
+        "orders are sent with POST, over the Unix socket or with a token; docs/openapi.json has all calls"
+            .into(),
+    );
     problem(StatusCode::METHOD_NOT_ALLOWED, "method", "this cannot be done here".into(), next)
 }
 

@@ -1,17 +1,21 @@
 //! The table of routes, walked.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidegate_health::time::Wall;
 use tokio::sync::mpsc;
 use tower::ServiceExt;
 
+use super::openapi::DOCUMENT;
 use super::table::Route;
 use super::{Admin, routes};
 use crate::admin::caller::{Caller, Role};
+use crate::admin::{Answers, Door, Tokens};
 use crate::control::Handle;
 use crate::metrics::Metrics;
 use crate::notify::Notifier;
@@ -20,8 +24,9 @@ use crate::store::Store;
 /// What is behind the routes, without a control task: whatever gets that far is told that the daemon is stopping.
 fn admin() -> (Admin, TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
-    let (store, _) = Store::open(folder.path()).expect("a store");
+    let (store, stored) = Store::open(folder.path()).expect("a store");
     let metrics = Arc::new(Metrics::new().expect("metrics"));
+    let tokens = Tokens::new(store.clone(), stored.tokens);
     let admin = Admin {
         node: "edge".into(),
         started: Wall(0),
@@ -29,6 +34,8 @@ fn admin() -> (Admin, TempDir) {
         store,
         names: Default::default(),
         worlds: Default::default(),
+        door: Door::new(tokens, metrics.clone()),
+        answers: Answers::default(),
         metrics: metrics.clone(),
         readiness: Default::default(),
         reloads: mpsc::channel(1).0,
@@ -70,4 +77,25 @@ async fn every_route_is_closed_to_the_unknown_and_to_roles_that_do_not_cover_its
             assert_eq!(is_closed, !role.covers(route.role), "{route:?} for {role:?}: {status}");
         }
     }
+}
+
+/// Clients are made from the document: it has every route with its role, and no other.
+#[test]
+fn the_document_has_the_routes_of_the_table_and_no_other() {
+    let document: Value = serde_json::from_str(DOCUMENT).expect("JSON");
+    assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(document["security"], json!([{ "token": [] }]), "every route takes a token");
+    let mut described = BTreeSet::new();
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in methods.as_object().expect("methods") {
+            assert!(operation.get("security").is_none(), "{method} {path} goes without a token");
+            let role = operation["x-role"].as_str().expect("a role");
+            described.insert((method.to_uppercase(), path.clone(), role.to_owned()));
+        }
+    }
+    let routes = routes();
+    let listed = routes.listed().iter().map(|Route { method, path, role }| {
+        (method.to_string(), (*path).to_owned(), role.label().to_owned())
+    });
+    assert_eq!(described, listed.collect());
 }

@@ -12,7 +12,7 @@ pub(super) const ACTOR_MAX: usize = 64;
 /// A reason that may stand in the history.
 pub(super) fn reason(given: &str) -> Result<Name, Problem> {
     let reason = given.trim();
-    if reason.is_empty() || reason.chars().count() > REASON_MAX || !is_plain(reason) {
+    if reason.is_empty() || given.chars().count() > REASON_MAX || !is_plain(given) {
         let message =
             format!("a reason of 1 to {REASON_MAX} printable characters is needed, for the history");
         return Err(bad(message, "say why, in a sentence"));

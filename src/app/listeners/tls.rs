@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::version::TLS13;
 use rustls::{ALL_VERSIONS, ServerConfig, SupportedProtocolVersion};
 use tidegate_config::{Config, TlsVersion};
 use tidegate_dns::tcp::TcpLimits;
 use tidegate_proxy::{Front, FrontTls};
 
+use crate::admin::ApiTls;
 use crate::app::AppError;
 use crate::certs::Resolver;
 use crate::world::Worlds;
@@ -16,30 +17,46 @@ use crate::world::Worlds;
 /// How TLS is spoken, with the certificates of the current World.
 pub(super) struct Tls {
     resolver: Arc<Resolver>,
-    version_min: TlsVersion,
-    http2: bool,
+    wanted: Wanted,
     /// HTTPS.
     pub(super) front: Front,
     /// DNS over TLS.
     dns: Arc<ArcSwap<ServerConfig>>,
+    /// The API; none where it does without.
+    api: Arc<ArcSwapOption<ServerConfig>>,
     /// Counted apart from those of plain TCP: whoever opens many sessions takes no place of those that come for long
     /// answers.
     pub(super) dns_limits: TcpLimits,
 }
 
+/// What of the configuration it depends on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Wanted {
+    version_min: TlsVersion,
+    http2: bool,
+    api: bool,
+}
+
+/// One for each kind of listener.
+struct Made {
+    front: Arc<ServerConfig>,
+    dns: Arc<ServerConfig>,
+    api: Option<Arc<ServerConfig>>,
+}
+
 impl Tls {
     pub(super) fn new(config: &Config, worlds: &Worlds) -> Result<Self, AppError> {
-        let (version_min, http2) = (config.listen.tls_version_min, config.listen.http2);
-        let resolver = Resolver::new(worlds.clone());
+        let (wanted, resolver) = (Wanted::of(config), Resolver::new(worlds.clone()));
+        let made = make(&resolver, wanted)?;
         let dns_limits = TcpLimits::default();
         dns_limits.set_handshake_timeout(config.limits.handshake_timeout);
         Ok(Self {
-            front: Front::tls(front_tls(&resolver, version_min, http2)?),
-            dns: Arc::new(ArcSwap::new(dns_tls(&resolver, version_min)?)),
+            front: Front::tls(made.front),
+            dns: Arc::new(ArcSwap::new(made.dns)),
+            api: Arc::new(ArcSwapOption::new(made.api)),
             dns_limits,
             resolver,
-            version_min,
-            http2,
+            wanted,
         })
     }
 
@@ -48,26 +65,45 @@ impl Tls {
         Arc::new(move || dns.load_full())
     }
 
+    pub(super) fn for_api(&self) -> ApiTls {
+        let api = self.api.clone();
+        Arc::new(move || api.load_full())
+    }
+
     /// Leaves what is as before alone, so that clients can resume their sessions.
     pub(super) fn reconfigure(&mut self, config: &Config) {
         self.dns_limits.set_handshake_timeout(config.limits.handshake_timeout);
-        let (version_min, http2) = (config.listen.tls_version_min, config.listen.http2);
-        if (version_min, http2) == (self.version_min, self.http2) {
+        let wanted = Wanted::of(config);
+        if wanted == self.wanted {
             return;
         }
-        match (front_tls(&self.resolver, version_min, http2), dns_tls(&self.resolver, version_min)) {
-            (Ok(front), Ok(dns)) => {
-                self.front.set_tls(front);
-                self.dns.store(dns);
-                (self.version_min, self.http2) = (version_min, http2);
+        match make(&self.resolver, wanted) {
+            Ok(made) => {
+                self.front.set_tls(made.front);
+                self.dns.store(made.dns);
+                self.api.store(made.api);
+                self.wanted = wanted;
             }
             // Only a system without random numbers leads here.
-            (front, dns) => {
-                let error = front.err().map(AppError::from).or(dns.err().map(AppError::from));
-                tracing::error!(error = error.map(tracing::field::display), "TLS goes on as before");
-            }
+            Err(error) => tracing::error!(%error, "TLS goes on as before"),
         }
     }
+}
+
+impl Wanted {
+    fn of(config: &Config) -> Self {
+        let listen = &config.listen;
+        Self { version_min: listen.tls_version_min, http2: listen.http2, api: listen.api_tls }
+    }
+}
+
+fn make(resolver: &Arc<Resolver>, wanted: Wanted) -> Result<Made, AppError> {
+    let api = wanted.api.then(|| front_tls(resolver, wanted.version_min, false)).transpose()?;
+    Ok(Made {
+        front: front_tls(resolver, wanted.version_min, wanted.http2)?,
+        dns: dns_tls(resolver, wanted.version_min)?,
+        api,
+    })
 }
 
 fn front_tls(

@@ -40,7 +40,7 @@ pub(super) fn until_safe(socket: &SocketArg, selector: &Selector, wait: Duration
 }
 
 fn look(socket: &SocketArg, selector: &Selector) -> Result<Standing, ClientError> {
-    let client = Client::find(socket.socket.as_deref(), &socket.config.config)?;
+    let client = Client::find(socket)?;
     let status: StatusReply = client.read("/api/v1/status")?;
     let is_it = |it: &ForceStatus| it.force.selector == *selector && it.force.kind == ForceKind::Drain;
     let drain = status.status.forces.into_iter().find(is_it).map(Box::new);

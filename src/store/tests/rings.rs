@@ -81,7 +81,7 @@ fn pages_join_without_a_gap_in_both_directions_whatever_is_added_meanwhile() {
 #[test]
 fn a_number_is_never_used_twice() {
     let (_folder, database) = store();
-    let before = Before { groups: vec![("app".into(), durable("main", 1))], forces: None };
+    let before = Before { groups: vec![("app".into(), durable("main", 1))], ..Before::default() };
     let write = |change: &Change| file::write(&database, change, &BOUNDS).expect("written");
     let last =
         || rings::page(&database, &all(), Order::NewestFirst, 1).expect("readable").first().map(|it| it.id);

@@ -70,7 +70,7 @@ impl StorageBackend for Disk {
 }
 
 fn before() -> Before {
-    Before { groups: vec![("app".into(), durable("main", 1))], forces: None }
+    Before { groups: vec![("app".into(), durable("main", 1))], ..Before::default() }
 }
 
 #[tokio::test]
