@@ -23,7 +23,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, split};
 use tokio::time::timeout;
 
 use crate::outcome::{Failure, Fault, Stage};
-use crate::spec::{SpecError, StatusSet};
+use crate::spec::SpecError;
+use crate::statuses::StatusSet;
 use crate::tcp;
 use crate::tls::{Handshake, TlsCheck, Trust, tls_failure};
 

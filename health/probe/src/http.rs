@@ -22,7 +22,8 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use crate::outcome::{Failure, Fault, Stage};
-use crate::spec::{HttpCheck, StatusSet};
+use crate::spec::HttpCheck;
+use crate::statuses::StatusSet;
 use crate::tls::{Handshake, Trust, tls_failure};
 use crate::wire::{Flood, Meter, Wire};
 use crate::{BODY_BYTES_MAX, FRESH_EVERY, tcp};

@@ -9,14 +9,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::io::Errno;
 use tidegate_health::id::OriginId;
 use tokio::time::Instant;
 
 use crate::dns::DnsFailure;
 use crate::grpc::GrpcFailure;
 use crate::note::Note;
-use crate::spec::StatusSet;
+use crate::own_fault::OwnFault;
+use crate::statuses::StatusSet;
 
 /// One result of one probe of one origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,23 +123,6 @@ pub enum Stage {
     Command,
 }
 
-/// Why a probe says nothing about its origin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OwnFault {
-    /// We were suspended or starved: the probe ended long after its timeout.
-    Starved,
-    /// No file descriptor was left (EMFILE, ENFILE).
-    OutOfDescriptors,
-    /// The kernel had no memory for the socket (ENOBUFS, ENOMEM).
-    OutOfBuffers,
-    /// No local address or port was left (EADDRNOTAVAIL).
-    OutOfPorts,
-    /// The check's program could not be started.
-    CannotRun,
-    /// The check's program came to no result.
-    Undecided,
-}
-
 /// A probe that did not pass, whoever's fault it is.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -228,25 +211,10 @@ impl Failure {
     }
 }
 
-impl OwnFault {
-    /// A word for metrics, out of a fixed set.
-    #[must_use]
-    pub fn label(&self) -> &'static str {
-        match self {
-            Self::Starved => "starved",
-            Self::OutOfDescriptors => "out-of-descriptors",
-            Self::OutOfBuffers => "out-of-buffers",
-            Self::OutOfPorts => "out-of-ports",
-            Self::CannotRun => "cannot-run",
-            Self::Undecided => "undecided",
-        }
-    }
-}
-
 impl Fault {
     /// Says whose fault an error of a socket is.
     pub(crate) fn from_io(error: &io::Error) -> Self {
-        if let Some(own) = error.raw_os_error().and_then(own_fault) {
+        if let Some(own) = error.raw_os_error().and_then(OwnFault::from_errno) {
             return Self::Own(own);
         }
         Self::Origin(match error.kind() {
@@ -259,15 +227,6 @@ impl Fault {
             io::ErrorKind::UnexpectedEof => Failure::NoAnswer,
             kind => Failure::Io(kind),
         })
-    }
-}
-
-fn own_fault(code: i32) -> Option<OwnFault> {
-    match Errno::from_raw_os_error(code) {
-        Errno::MFILE | Errno::NFILE => Some(OwnFault::OutOfDescriptors),
-        Errno::NOBUFS | Errno::NOMEM => Some(OwnFault::OutOfBuffers),
-        Errno::ADDRNOTAVAIL => Some(OwnFault::OutOfPorts),
-        _ => None,
     }
 }
 
@@ -337,19 +296,6 @@ impl fmt::Display for Stage {
     }
 }
 
-impl fmt::Display for OwnFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Starved => "this node was suspended or starved",
-            Self::OutOfDescriptors => "this node is out of file descriptors",
-            Self::OutOfBuffers => "this node is out of socket memory",
-            Self::OutOfPorts => "this node has no local address or port left",
-            Self::CannotRun => "the check's program cannot be started",
-            Self::Undecided => "the check's program came to no result",
-        })
-    }
-}
-
 /// The first characters of a long text, for a line that people read.
 struct Excerpt<'a>(&'a str);
 
@@ -364,6 +310,8 @@ impl fmt::Debug for Excerpt<'_> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+
     use super::*;
 
     #[test]

@@ -10,7 +10,8 @@ use tokio::time::Duration;
 
 use crate::command::{Command, End, Ran, Slot, Slots};
 use crate::note::Note;
-use crate::outcome::{Failure, Fault, OwnFault, Stage};
+use crate::outcome::{Failure, Fault, Stage};
+use crate::own_fault::OwnFault;
 
 /// A program whose exit code is the result.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -12,7 +12,8 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::cadence::Pace;
 use crate::command::shown;
-use crate::outcome::{Failure, Observation, Outcome, OwnFault};
+use crate::outcome::{Failure, Observation, Outcome};
+use crate::own_fault::OwnFault;
 use crate::prober::{Verdict, grace};
 use crate::schedule::Controls;
 use crate::spec::Timing;

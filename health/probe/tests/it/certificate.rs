@@ -89,13 +89,11 @@ async fn an_expired_certificate_is_refused_and_unverified_its_end_still_counts()
 
 #[tokio::test]
 async fn what_is_not_tls_fails() {
-    let origin = Origin::answering("220 mail.example.com ESMTP\r\n").await;
     let plain = Origin::raw(|mut stream, _| async move {
         let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"220 mail.example.com ESMTP\r\n").await;
         let _ = stream.read_u8().await;
     })
     .await;
-    drop(origin);
     let verdict = ask(&plain, Verify::Off, DAY, DAY).await;
     assert_eq!((verdict.outcome, verdict.note), (Outcome::Fail(Failure::Tls(TlsFailure::NotTls)), None));
 }

@@ -10,6 +10,7 @@ mod http2;
 mod plugin;
 mod push;
 mod reuse;
+mod same;
 mod schedule;
 mod support;
 mod tcp;
