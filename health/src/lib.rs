@@ -17,6 +17,7 @@ pub mod gate;
 pub mod hysteresis;
 pub mod id;
 pub mod order;
+pub mod phase;
 mod proof;
 pub mod refit;
 pub mod safety;

@@ -10,6 +10,7 @@ use crate::fleet::Fleet;
 use crate::force::{self, ForceKind, ForceStatus};
 use crate::gate::{Purpose, Verdict};
 use crate::id::{GroupId, Name, OriginId, SiteId};
+use crate::phase::Phase;
 use crate::safety;
 use crate::state::State;
 use crate::time::Wall;
@@ -64,6 +65,9 @@ pub struct DoorStatus {
 pub struct GroupStatus {
     pub name: Name,
     pub condition: Condition,
+    /// Where it is between one decision and the next.
+    #[serde(default)]
+    pub phase: Phase,
     pub active: Option<Name>,
     pub epoch: u64,
     pub since: Option<Wall>,
@@ -278,6 +282,7 @@ fn group_status(fleet: &Fleet, state: &State, id: GroupId, work: &impl Fn(Origin
     GroupStatus {
         name: group.name.clone(),
         condition: condition(fleet, state, id),
+        phase: Phase::of(own),
         active: own.active.map(site_name),
         epoch: own.durable.epoch(),
         since: decision.as_ref().map(|decision| decision.since),

@@ -15,8 +15,8 @@ use tidegate_health::time::{Mono, Now, Wall};
 
 use crate::truth::{Against, Origin, Places};
 
-/// Samples that are kept of a gate; more than any age looks back.
-const SAMPLES_MAX: usize = 64;
+/// Samples that are kept of a gate; more than a run has.
+const SAMPLES_MAX: usize = 1024;
 
 /// What was told and not forgotten.
 #[derive(Clone, Debug, Default)]

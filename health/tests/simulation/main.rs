@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use fastrand::Rng;
 use fleets::random_fleet;
 use referee::Referee;
+use tidegate_health::phase::Phase;
 use world::{World, ms};
 
 const SEEDS: u64 = 2_000;
@@ -88,19 +89,28 @@ fn the_rules_hold_whatever_happens() {
         for what in MEETS {
             assert!(met.get(what).is_some_and(|count| *count >= 100), "too little of {what}: {met:?}");
         }
+        for (from, to) in Phase::ALL.into_iter().flat_map(|from| Phase::ALL.map(|to| (from, to))) {
+            let is_met = from == to || !from.leads_to(to) || met.contains_key(&phases(from, to));
+            assert!(is_met, "the diagram has {from:?} to {to:?}, and no run does");
+        }
     }
 }
 
+fn phases(from: Phase, to: Phase) -> String {
+    format!("{} to {}", from.label(), to.label())
+}
+
 /// One run; what it came across.
-fn play(seed: u64) -> BTreeMap<&'static str, usize> {
+fn play(seed: u64) -> BTreeMap<String, usize> {
     let mut rng = Rng::with_seed(seed);
     let whole = random_fleet(&mut rng);
     let mut world = World::new(whole.clone());
     world.tick = ms(500);
-    world.look_on(Referee::default());
+    let referee = Referee::default();
+    world.look_on(referee.clone());
     world.all_good();
     let mut met = BTreeMap::new();
-    let mut meet = |what| *met.entry(what).or_insert(0) += 1;
+    let mut meet = |what: &str| *met.entry(what.to_owned()).or_insert(0) += 1;
     for _ in 0..TURNS {
         if rng.u8(..12) == 0 {
             meet(if turns::reload(&mut rng, &mut world, &whole) { "a reload" } else { "a refused reload" });
@@ -118,6 +128,9 @@ fn play(seed: u64) -> BTreeMap<&'static str, usize> {
     }
     history_holds(&world);
     calm::settles(world);
+    for (from, to) in referee.met() {
+        *met.entry(phases(from, to)).or_insert(0) += 1;
+    }
     met
 }
 

@@ -1,7 +1,7 @@
 //! The rules, held at every step against what is true.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use tidegate_health::durable::{Durable, SwitchKind};
@@ -12,6 +12,7 @@ use tidegate_health::force::{FORCES_MAX, Force, ForceKind, ForceVerb, Forced};
 use tidegate_health::hysteresis::Health;
 use tidegate_health::id::{Name, OriginId};
 use tidegate_health::order::{Done, Order, Refusal, Verb};
+use tidegate_health::phase::Phase;
 use tidegate_health::state::State;
 use tidegate_health::step::{Effect, Input};
 use tidegate_health::time::{Now, Wall};
@@ -33,6 +34,16 @@ struct Notes {
     force_orders: BTreeMap<u64, ForceVerb>,
     /// What readers saw last: forces.
     forces: Vec<Force>,
+    /// The phase of each group, and the changes of phases that were met.
+    phases: BTreeMap<Name, Phase>,
+    met: BTreeSet<(Phase, Phase)>,
+}
+
+impl Referee {
+    /// The changes of phases that were met.
+    pub(crate) fn met(&self) -> BTreeSet<(Phase, Phase)> {
+        self.0.borrow().met.clone()
+    }
 }
 
 /// What was seen of one group, over every process.
@@ -79,6 +90,7 @@ impl Onlooker for Referee {
             }
         }
         for id in fleet.group_ids() {
+            notes.passes_on(&fleet.group(id).name, Phase::of(state.group(id)));
             if let Some(to) = state.group(id).proposal {
                 let (group, site) = (fleet.group(id), &fleet.site(to).name);
                 assert_eq!(group.mode, Mode::Confirm, "a move is proposed where none has to be");
@@ -112,6 +124,7 @@ impl Onlooker for Referee {
         let mut notes = self.0.borrow_mut();
         notes.orders.clear();
         notes.force_orders.clear();
+        notes.phases.clear();
         for (name, record) in &mut notes.groups {
             let found = stored.groups.get(name).cloned().unwrap_or_default();
             record.asked = found.epoch();
@@ -126,11 +139,22 @@ impl Onlooker for Referee {
     }
 
     fn reloads(&mut self, fleets: (&Fleet, &Fleet), kept: &[Option<OriginId>], stored: &Stored, now: Now) {
-        self.0.borrow_mut().truth.reload(fleets, kept, stored, now);
+        let mut notes = self.0.borrow_mut();
+        notes.phases.clear();
+        notes.truth.reload(fleets, kept, stored, now);
     }
 }
 
 impl Notes {
+    /// A group comes from one phase to another, by one input.
+    fn passes_on(&mut self, group: &Name, phase: Phase) {
+        let was = self.phases.insert(group.clone(), phase);
+        if let Some(was) = was.filter(|was| *was != phase) {
+            assert!(was.leads_to(phase), "`{group}` came from {was:?} to {phase:?}");
+            self.met.insert((was, phase));
+        }
+    }
+
     /// Keeps account of the moves that nobody ordered. Lifting a freeze begins a new account.
     fn keep_account(&mut self, fleet: &Fleet, stored: &Stored, now: Now) {
         for group in &fleet.groups {
