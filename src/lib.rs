@@ -10,6 +10,7 @@ pub mod certs;
 pub mod cli;
 pub mod clock;
 pub mod control;
+pub mod coord;
 pub mod demo;
 pub mod heartbeat;
 pub mod history;

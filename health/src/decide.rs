@@ -81,6 +81,8 @@ pub enum Bar {
     IsolationUnknown,
     /// The latest change could not be written.
     Store(Name),
+    /// Another node of the cluster decides, or none is known to.
+    NotLeading,
     /// A change is being written.
     ChangePending,
     /// The group has no other site.
@@ -277,6 +279,9 @@ fn way_home(fleet: &Fleet, state: &State, id: GroupId, active: SiteId, now: Now)
 /// Bars on every automatic move, whatever its kind.
 pub(crate) fn standing_bars(state: &State, own: &GroupState, now: Now) -> Vec<Bar> {
     let mut bars = Vec::new();
+    if !state.may_decide(now) {
+        bars.push(Bar::NotLeading);
+    }
     // A force that is being written may change which sites are fit.
     if own.pending.is_some() || state.forces_pending.is_some() {
         bars.push(Bar::ChangePending);

@@ -5,6 +5,7 @@
 //! in virtual time, and explained by the same code that makes it.
 
 pub mod chain;
+pub mod cluster;
 pub mod decide;
 pub mod durable;
 pub mod event;
@@ -26,5 +27,6 @@ pub mod status;
 pub mod step;
 mod switch;
 pub mod time;
+pub mod vantage;
 
 pub use switch::SELF;

@@ -171,6 +171,11 @@ impl Refusal {
         Self { label: label.into(), message: message.into(), next: next.into() }
     }
 
+    pub(crate) fn not_leading() -> Self {
+        let message = "this edge does not lead its cluster, so it decides nothing";
+        Self::new("not-leading", message, "give the order to the edge that leads".to_owned())
+    }
+
     pub(crate) fn not_stored(detail: &str) -> Self {
         let message = format!("the change could not be made durable, so nothing was changed: {detail}");
         let next = "look at the disk that holds state_dir, then repeat the order";
@@ -190,6 +195,9 @@ pub(crate) fn judge(fleet: &Fleet, state: &State, order: &Order, now: Now) -> Ve
     let own = state.group(order.group);
     if let Some(refusal) = no_such_rule(fleet, &order.overrides) {
         return Verdict::Refused(refusal);
+    }
+    if !state.may_decide(now) {
+        return Verdict::Refused(Refusal::not_leading());
     }
     if own.pending.is_some() {
         let message = "another change of this group is being written";

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cluster::Cluster;
 use crate::durable::Durable;
 use crate::event::{Event, EventKind};
 use crate::facts::Facts;
@@ -45,6 +46,8 @@ pub struct State {
     /// [`Fleet::stall_max`], which looks at every origin and is asked for with every input.
     pub(crate) stall_max: Duration,
     pub(crate) tickets: u64,
+    /// Where others decide with this node; none where it decides alone.
+    pub(crate) cluster: Option<Cluster>,
     /// When it is next looked for what lasts.
     pub(crate) watch_at: Mono,
     /// That nothing shows this edge to be connected.
@@ -90,6 +93,8 @@ pub struct OriginState {
     pub since: Wall,
     /// Since when its probes have failed without a pass between them.
     pub(crate) failing_since: Option<Wall>,
+    /// What all vantages of a cluster say of it, where they were merged.
+    pub(crate) merged: Option<Health>,
     /// Why the latest failing probe failed; kept until the origin is up again.
     pub failure: Option<Arc<str>>,
 }
@@ -114,6 +119,8 @@ pub struct GroupState {
     pub proposal: Option<SiteId>,
     /// Why the latest write failed, and when the next automatic one may be tried.
     pub store_trouble: Option<(Arc<str>, Mono)>,
+    /// Its data may be served elsewhere by now: this node may not serve it.
+    pub(crate) withheld: bool,
     /// Whether it has been told that no site is left to go to.
     pub(crate) told_static: bool,
     /// That a site is no place to go to; parallel to the group's sites.
@@ -173,6 +180,7 @@ impl State {
             last: now,
             stall_max: fleet.stall_max(),
             tickets: 0,
+            cluster: None,
             watch_at: now.mono,
             isolated: Spell::default(),
             noticed: Vec::new(),
@@ -182,6 +190,37 @@ impl State {
             state.weigh(fleet, group, now);
         }
         Ok(state)
+    }
+
+    /// The same for a node of a cluster, of which it has not heard yet. `serves_isolated`: groups that share data are served without
+    /// a lease, too.
+    #[must_use]
+    pub fn in_cluster(mut self, fleet: &Fleet, serves_isolated: bool, now: Now) -> Self {
+        let cluster = Cluster { serves_isolated, ..Cluster::default() };
+        for (group, own) in fleet.groups.iter().zip(&mut self.groups) {
+            own.withheld = cluster.withholds(group, now);
+        }
+        self.cluster = Some(cluster);
+        self
+    }
+
+    /// Whether this node may decide: it is alone, or leads.
+    #[must_use]
+    pub fn may_decide(&self, now: Now) -> bool {
+        self.cluster.is_none_or(|cluster| cluster.leads(now))
+    }
+
+    /// The moment of the latest input.
+    #[must_use]
+    pub fn last_seen(&self) -> Mono {
+        self.last.mono
+    }
+
+    /// What this node's own checks see of every origin, by name.
+    #[must_use]
+    pub fn healths(&self, fleet: &Fleet) -> BTreeMap<Name, Health> {
+        let origins = fleet.origins.iter().zip(&self.origins);
+        origins.map(|(origin, own)| (origin.name.clone(), own.hysteresis.evidence())).collect()
     }
 
     /// The same with the forces that the store holds.
@@ -285,7 +324,7 @@ impl OriginState {
     /// What a decision may build on.
     #[must_use]
     pub fn evidence(&self) -> Health {
-        self.forced().unwrap_or(self.hysteresis.evidence())
+        self.forced().or(self.merged).unwrap_or(self.hysteresis.evidence())
     }
 
     /// Whether a person has taken it out: it gets no new work, whatever else is down.
@@ -331,8 +370,15 @@ impl GroupState {
             proposal: None,
             store_trouble: None,
             told_static: false,
+            withheld: false,
             standby_spells: vec![Spell::default(); group.sites.len()],
         })
+    }
+
+    /// Where this node serves it from.
+    #[must_use]
+    pub fn serving(&self) -> Option<SiteId> {
+        self.active.filter(|_| !self.withheld)
     }
 
     /// Whether its active site is unfit and no site is fit: traffic stays, and every origin there is tried.

@@ -6,6 +6,7 @@
 //! stops switching and nothing else, and a crash between any two effects loses no acknowledged decision.
 
 mod change;
+mod cluster;
 mod facts;
 mod force;
 pub(crate) mod notice;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 
 use change::{adopt, frozen, give_up, move_reason, obey, persist};
 
+use crate::cluster::News;
 use crate::decide::{self, Outlook};
 use crate::durable::Durable;
 use crate::event::{Event, EventKind};
@@ -60,6 +62,8 @@ pub enum Input {
         detail: Arc<str>,
     },
     Fact(Fact),
+    /// What the cluster says, where there is one.
+    Cluster(News),
     Force(ForceOrder),
     /// The store has made the change of forces with this ticket durable.
     ForcesStored {
@@ -133,6 +137,7 @@ pub fn step(fleet: &Fleet, state: &mut State, input: Input, now: Now) -> Vec<Eff
     facts::grow_old(fleet, state, now, &mut effects);
     match input {
         Input::Tick => {
+            cluster::watch(fleet, state, now, &mut effects);
             force::watch(fleet, state, now, &mut effects);
             for group in fleet.group_ids() {
                 consider(fleet, state, group, now, &mut effects);
@@ -148,6 +153,7 @@ pub fn step(fleet: &Fleet, state: &mut State, input: Input, now: Now) -> Vec<Eff
         Input::NotStored { group, ticket, detail } => {
             give_up(fleet, state, group, ticket, &detail, now, &mut effects);
         }
+        Input::Cluster(news) => cluster::learn(fleet, state, news, now, &mut effects),
         Input::Fact(fact) => facts::learn(fleet, state, fact, now, &mut effects),
         Input::Force(order) => force::obey(fleet, state, &order, now, &mut effects),
         Input::ForcesStored { ticket } => force::adopt(fleet, state, ticket, now, &mut effects),
@@ -269,7 +275,9 @@ fn consider(fleet: &Fleet, state: &mut State, id: GroupId, now: Now, effects: &m
     watch_static(fleet, state, id, now, effects);
     match outlook {
         Outlook::Settled | Outlook::Barred(_) | Outlook::Propose { .. } => {
-            if let Some(change) = resync::cleared(fleet, state, id, now) {
+            if state.may_decide(now)
+                && let Some(change) = resync::cleared(fleet, state, id, now)
+            {
                 persist(fleet, state, id, change, None, now, effects);
             }
         }

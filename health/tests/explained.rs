@@ -40,6 +40,7 @@ labels!(of_bar, BARS, Bar, {
     Bar::FailoverAfter { .. } => "failover-after",
     Bar::LossUnconfirmed { .. } => "loss-unconfirmed",
     Bar::Frozen(_) => "frozen",
+    Bar::NotLeading => "not-leading",
     Bar::Isolated => "isolated",
     Bar::IsolationUnknown => "isolation-unknown",
     Bar::Store(_) => "store",
@@ -70,6 +71,13 @@ labels!(of_cause, CAUSES, FreezeCause, {
     FreezeCause::TooManySwitches => "too-many-switches",
 });
 
+/// A node of a cluster that another one leads.
+fn following() -> World {
+    let mut world = World::settled(one());
+    world.join(false);
+    lost(world, secs(60))
+}
+
 type Scenario = (&'static str, fn() -> World);
 
 /// A label that must be told, and how the group comes to it.
@@ -83,6 +91,7 @@ const SCENARIOS: &[Scenario] = &[
     ("frozen", too_many_switches),
     ("too-many-switches", || about_to_freeze(no_switches())),
     ("no-fence", || about_to_freeze(stateful())),
+    ("not-leading", following),
     ("isolated", || cut_off(Isolation::Isolated)),
     ("isolation-unknown", || cut_off(Isolation::Unknown)),
     ("store", || storing(Store::Fails("no space left on device"))),

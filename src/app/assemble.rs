@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use super::AppError;
 use crate::clock::Clock;
 use crate::control::{Control, Parts, Plan, Publisher, Zone};
+use crate::coord::Local;
 use crate::metrics::Metrics;
 use crate::notify::Notifier;
 use crate::store::{Before, Change, Store, Stored, ZoneRecord};
@@ -60,6 +61,7 @@ pub(super) async fn assemble(
         state,
         clock,
         probes,
+        coord: Arc::new(Local::new(store.clone())),
         store,
         publisher,
         zones,

@@ -19,6 +19,7 @@ use std::time::Duration;
 use tidegate_health::SELF;
 use tidegate_health::event::{Class, Event, EventKind, Severity};
 use tidegate_health::explain::explain;
+use tidegate_health::facts::Isolation;
 use tidegate_health::force::{Forced, preview};
 use tidegate_health::hysteresis::Health;
 use tidegate_health::id::{Name, OriginId};
@@ -27,11 +28,13 @@ use tidegate_health::state::{GroupState, State};
 use tidegate_health::status::{Work, status};
 use tidegate_health::step::{self, Effect, Input, step};
 use tidegate_health::time::Mono;
+use tidegate_health::vantage::View;
 use tidegate_probe::{Observation, Outcome, Pace, Scheduler};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Level;
 
 use crate::clock::Clock;
+use crate::coord;
 use crate::metrics::Metrics;
 use crate::notify::Notifier;
 pub use handle::{Handle, Message};
@@ -59,6 +62,7 @@ pub struct Control {
     state: State,
     clock: Clock,
     probes: Scheduler,
+    coord: coord::Shared,
     persister: Persister,
     publisher: Publisher,
     metrics: Arc<Metrics>,
@@ -90,6 +94,7 @@ pub struct Parts {
     pub state: State,
     pub clock: Clock,
     pub probes: Scheduler,
+    pub coord: coord::Shared,
     pub store: crate::store::Store,
     pub publisher: Publisher,
     /// Zones of the configuration, by origin.
@@ -108,11 +113,12 @@ impl Control {
     pub fn new(parts: Parts) -> Self {
         let mut control = Self {
             persister: Persister::new(
-                parts.store,
+                (parts.coord.clone(), parts.store),
                 &parts.plan,
                 (parts.zones, parts.absent),
                 parts.metrics.clone(),
             ),
+            coord: parts.coord,
             plan: parts.plan,
             state: parts.state,
             clock: parts.clock,
@@ -144,6 +150,7 @@ impl Control {
         for origin in self.plan.fleet.origin_ids() {
             self.probes.pace(origin, Pace::Fast);
         }
+        let mut news = self.coord.news();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -152,6 +159,10 @@ impl Control {
                 _ = stop.wait_for(|stop| *stop) => break,
                 Some(finished) = self.persister.finished() => self.stored(finished),
                 _ = tick.tick() => self.feed(Input::Tick),
+                said = &mut news => {
+                    news = self.coord.news();
+                    self.feed(Input::Cluster(said));
+                }
                 Some(message) = messages.recv() => self.take(message),
                 Some(observation) = observations.recv() => self.observe(&observation),
             }
@@ -339,6 +350,11 @@ impl Control {
         self.leaving.forget_quiet();
         self.set_out(false);
         self.set_up();
+        if self.coord.is_shared() {
+            let is_isolated = !matches!(self.state.facts.isolation, None | Some(Isolation::Connected));
+            let healths = self.state.healths(&self.plan.fleet);
+            self.coord.publish(View { is_isolated, healths, ..View::default() });
+        }
         let changed = self.publisher.publish(&self.plan, &self.state, self.persister.zones());
         self.set_out(true);
         self.metrics.published(&self.plan.fleet, &self.state, self.publisher.generation());

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Plan;
 use super::record::Recorder;
+use crate::coord;
 use crate::metrics::Metrics;
 use crate::serial;
 use crate::store::{Before, Change, Store, StoreError, ZoneRecord};
@@ -22,6 +23,8 @@ const DRAIN: Duration = Duration::from_secs(3);
 
 /// Writes started and not finished.
 pub(super) struct Persister {
+    coord: coord::Shared,
+    /// This node's own, with its history.
     store: Store,
     fleet: Arc<Fleet>,
     zones: BTreeMap<Name, Zone>,
@@ -70,7 +73,7 @@ pub(super) struct Finished {
 
 impl Persister {
     pub(super) fn new(
-        store: Store,
+        (coord, store): (coord::Shared, Store),
         plan: &Plan,
         (zones, absent): (BTreeMap<Name, Zone>, BTreeMap<Name, Zone>),
         metrics: Arc<Metrics>,
@@ -79,7 +82,7 @@ impl Persister {
         let fleet = plan.fleet.clone();
         store.bound(plan.history);
         let recorder = Recorder::start(store.clone(), metrics);
-        Self { store, fleet, zones, absent, started: BTreeMap::new(), finished, finish, recorder }
+        Self { coord, store, fleet, zones, absent, started: BTreeMap::new(), finished, finish, recorder }
     }
 
     /// Starts a write. A change of the active site takes new serials of the zones that follow the group along.
@@ -120,9 +123,9 @@ impl Persister {
     }
 
     fn write(&self, ticket: u64, change: Change, before: Before) {
-        let (store, finish) = (self.store.clone(), self.finish.clone());
+        let (commit, finish) = (self.coord.commit(change, before), self.finish.clone());
         tokio::spawn(async move {
-            let outcome = store.write(change, before).await.map_err(|error| error.to_string());
+            let outcome = commit.await.map_err(|error| error.to_string());
             // Fails only when the control task is gone.
             let _ = finish.send((ticket, outcome)).await;
         });
@@ -172,10 +175,10 @@ impl Persister {
             }
         }
         let (done, outcome) = oneshot::channel();
-        let store = self.store.clone();
+        let commit = self.coord.commit(Change { zones, ..Change::default() }, Before::default());
         tokio::spawn(async move {
             // Whoever waited may be gone at a stop.
-            let _ = done.send(store.write(Change { zones, ..Change::default() }, Before::default()).await);
+            let _ = done.send(commit.await);
         });
         outcome
     }

@@ -50,7 +50,7 @@ impl Publisher {
     ) -> Vec<(GroupId, SwitchKind)> {
         let fleet = &plan.fleet;
         self.generation += 1;
-        let undecided = fleet.groups.iter().zip(&state.groups).filter(|(_, own)| own.active.is_none());
+        let undecided = fleet.groups.iter().zip(&state.groups).filter(|(_, own)| own.serving().is_none());
         let world = World {
             generation: self.generation,
             fleet: fleet.clone(),
@@ -100,14 +100,14 @@ fn proxy(plan: &Plan, state: &State, generation: u64) -> Arc<tidegate_proxy::Vie
 fn service(plan: &Plan, state: &State, service: &Service) -> ServiceView {
     let id = plan.fleet.service(service.id).group;
     let (group, own) = (plan.fleet.group(id), state.group(id));
-    let ready = |site: &&SiteId| own.active != Some(**site) && own.fitness_at(group, **site).is_fit();
+    let ready = |site: &&SiteId| own.serving() != Some(**site) && own.fitness_at(group, **site).is_fit();
     let view = |site| site_view(plan, state, service, site);
     ServiceView {
         name: plan.fleet.service(service.id).name.clone(),
         group: group.name.clone(),
         hosts: service.hosts.clone(),
         epoch: own.durable.epoch(),
-        active: own.active.map(view),
+        active: own.serving().map(view),
         spill: match service.spill {
             Spill::Never => tidegate_proxy::Spill::Never,
             Spill::Safe => tidegate_proxy::Spill::Safe,
@@ -137,7 +137,7 @@ fn site_view(plan: &Plan, state: &State, service: &Service, site: SiteId) -> Sit
 
 /// A steered name answers with the front doors of its group's active site, or says that it cannot answer.
 fn steered(fleet: &Fleet, state: &State, steer: &SteerSettings) -> Steered {
-    let answer = state.group(steer.group).active.map_or(SteeredAnswer::Unavailable, |site| {
+    let answer = state.group(steer.group).serving().map_or(SteeredAnswer::Unavailable, |site| {
         SteeredAnswer::Addresses(fleet.site(site).front_door.clone())
     });
     crate::load::steered(steer, answer)

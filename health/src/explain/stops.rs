@@ -70,6 +70,11 @@ pub(crate) fn stop(fleet: &Fleet, state: &State, id: GroupId, bar: &Bar) -> Stop
             Some("wait for its next probe".into()),
         ),
         Bar::Frozen(freeze) => frozen(fleet, state, id, freeze),
+        Bar::NotLeading => (
+            "not-leading",
+            "this edge does not lead its cluster, so another one decides".into(),
+            Some("ask the edge that leads; if none does, look at the cluster".into()),
+        ),
         Bar::Isolated => (
             "isolated",
             "the witnesses say that this edge is cut off, so what it sees of the sites proves nothing".into(),

@@ -97,12 +97,11 @@ fn by_hand(fleet: &Fleet, state: &State, id: GroupId, to: SiteId) -> Way {
         None => format!("a person moves it to `{site}`"),
         Some(first) => format!("a person moves it to `{site}`, which is {}: {first}", fitness.label()),
     };
-    Way {
-        label: "switch".into(),
-        text,
-        left_ms: None,
-        next: Some(stops::command(fleet, state, id, "switch", to)),
-    }
+    // Where another edge decides, an order is for that one; here it would only be refused.
+    let is_heard = state.may_decide(state.last);
+    let text = if is_heard { text } else { format!("{text}, at the edge that leads") };
+    let next = is_heard.then(|| stops::command(fleet, state, id, "switch", to));
+    Way { label: "switch".into(), text, left_ms: None, next }
 }
 
 /// How long a bar lasts by itself, where that is known.

@@ -78,6 +78,9 @@ fn judge(fleet: &Fleet, state: &State, order: &ForceOrder, now: Now) -> Verdict 
     if let Some(refusal) = order::no_such_rule(fleet, &order.overrides) {
         return Verdict::Refused(refusal);
     }
+    if !state.may_decide(now) {
+        return Verdict::Refused(Refusal::not_leading());
+    }
     let mut meant = order.selector.origins(fleet).into_iter().map(|id| fleet.group_of(id));
     let message = if state.forces_pending.is_some() {
         Some("another force is being written")
@@ -243,7 +246,9 @@ pub(super) fn watch(fleet: &Fleet, state: &mut State, now: Now, effects: &mut Ve
         effects.push(Effect::Record(Event { groups, ..note(None, EventKind::Overdue, reason, now) }));
         effects.push(Effect::Publish);
     }
-    let may_write = state.forces_pending.is_none() && state.forces_retry.is_none_or(|at| now.mono >= at);
+    let may_write = state.may_decide(now)
+        && state.forces_pending.is_none()
+        && state.forces_retry.is_none_or(|at| now.mono >= at);
     let is_over = |force: &Force| force.kind != ForceKind::Drain && force.is_over(now.wall);
     if !may_write || !state.forces.iter().any(is_over) {
         return;

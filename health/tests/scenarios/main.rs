@@ -3,6 +3,7 @@
 #[path = "../world/mod.rs"]
 mod world;
 
+mod cluster;
 mod cut_off;
 mod durable;
 mod facts;

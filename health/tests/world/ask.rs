@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tidegate_health::cluster::News;
 use tidegate_health::durable::Durable;
 use tidegate_health::event::{Event, EventKind};
 use tidegate_health::explain::{Explanation, explain};
@@ -45,6 +46,23 @@ impl World {
 
     pub(crate) fn origins_at(&self, site: SiteId) -> Vec<OriginId> {
         self.fleet.origin_ids().filter(|id| self.fleet.origin(*id).site == site).collect()
+    }
+
+    /// From now on this node is one of a cluster.
+    pub(crate) fn join(&mut self, serves_isolated: bool) {
+        let now = self.now();
+        self.state = self.state.clone().in_cluster(&self.fleet, serves_isolated, now);
+    }
+
+    pub(crate) fn news(&mut self, news: News) {
+        // What was committed is durable, too.
+        if let News::Group { group, durable } = &news
+            && durable.epoch() >= self.state.group(*group).durable.epoch()
+        {
+            let name = self.fleet.group(*group).name.clone();
+            self.stored.groups.insert(name, Durable::clone(durable));
+        }
+        self.feed(Input::Cluster(news));
     }
 
     pub(crate) fn fact(&mut self, fact: Fact) {
