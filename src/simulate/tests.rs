@@ -150,6 +150,31 @@ fn a_machine_can_be_drained_and_lost_without_a_move() {
 }
 
 #[test]
+fn an_origin_that_is_given_by_name_has_an_address_that_stands_in() {
+    let text = r#"
+state_dir = "/tmp/none"
+[site.main]
+front_door = ["192.0.2.1"]
+[site.dr]
+front_door = ["192.0.2.2"]
+[group.app]
+sites = ["main", "dr"]
+stateless = true
+failover_after = "5s"
+[service.web]
+group = "app"
+protocol = "http"
+hosts = ["app.example.com"]
+origins.main = [{ url = "http://web.main.internal:8080" }]
+origins.dr = [{ url = "http://web.dr.internal:8080" }]
+"#;
+    let config = tidegate_config::parse("test", text).unwrap_or_else(|errors| panic!("{errors}")).config;
+    let report = play(&config, "at 30s origin web/main/198.18.0.* silent\nuntil 2m\n");
+    assert_eq!(app(&report).active.as_deref(), Some("dr"), "{}", told(&report));
+    assert_eq!(app(&report).outages[0].within_worst, Some(true), "{}", told(&report));
+}
+
+#[test]
 fn the_same_seed_gives_the_same_day_and_another_one_another() {
     let config = config(CHECK, STATELESS);
     let text = "at 30s site main lost\nat 1m site main up\nat 2m failback app\nuntil 3m\n";
