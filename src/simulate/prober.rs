@@ -52,7 +52,9 @@ impl Condition {
             Self::Silent => (timeout, Some("timeout")),
             Self::Slow(latency) if latency < timeout => (latency, None),
             Self::Slow(_) => (timeout, Some("timeout")),
-            Self::Flapping(half) if at.as_nanos() / half.as_nanos() % 2 == 0 => (LATENCY.min(timeout), None),
+            Self::Flapping(half) if (at.as_nanos() / half.as_nanos()).is_multiple_of(2) => {
+                (LATENCY.min(timeout), None)
+            }
             Self::Flapping(_) => (LATENCY.min(timeout), Some("refused")),
         }
     }

@@ -259,7 +259,7 @@ impl<'c> World<'c> {
         match effect {
             Effect::Persist { group, ticket, change } => {
                 let (_, event) = *change;
-                self.write(event, Input::Stored { group, ticket }, |detail| Input::NotStored {
+                self.write(&event, Input::Stored { group, ticket }, |detail| Input::NotStored {
                     group,
                     ticket,
                     detail,
@@ -268,7 +268,7 @@ impl<'c> World<'c> {
             Effect::PersistForces { ticket, change } => {
                 let (forces, event) = *change;
                 self.forces = forces;
-                self.write(event, Input::ForcesStored { ticket }, |detail| Input::ForcesNotStored {
+                self.write(&event, Input::ForcesStored { ticket }, |detail| Input::ForcesNotStored {
                     ticket,
                     detail,
                 });
@@ -300,14 +300,14 @@ impl<'c> World<'c> {
     }
 
     /// The disk's answer is on its way.
-    fn write(&mut self, event: Event, stored: Input, not_stored: impl Fn(std::sync::Arc<str>) -> Input) {
+    fn write(&mut self, event: &Event, stored: Input, not_stored: impl Fn(std::sync::Arc<str>) -> Input) {
         let (after, answer) = match self.disk {
             Disk::Works => (WRITE, stored),
             Disk::Stalls => (store::DEADLINE, not_stored("the disk did not answer in time".into())),
             Disk::Fails => (WRITE, not_stored("the disk is full".into())),
         };
         if self.disk == Disk::Works {
-            self.tell(&event);
+            self.tell(event);
         }
         let at = self.at + after;
         let place = self.writes.iter().position(|(due, _)| *due > at).unwrap_or(self.writes.len());

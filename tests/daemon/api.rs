@@ -435,7 +435,7 @@ async fn a_reload_moves_the_api_and_answers_what_is_under_way() {
     let token = remote.token("root", "admin").await;
     let there = free_address();
     let config = |from: SocketAddr, to: SocketAddr| {
-        remote.scene.edit(&format!("api = [\"{from}\"]"), &format!("api = [\"{to}\"]"))
+        remote.scene.edit(&format!("api = [\"{from}\"]"), &format!("api = [\"{to}\"]"));
     };
     config(remote.api, there);
     // Asked for where it is, it is answered from there, and the listener is gone.

@@ -89,6 +89,7 @@ fn filter(admin: &Admin, query: Asked) -> Result<(Filter, Option<u16>), Problem>
     Ok((filter, query.limit))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
 fn unreadable(error: StoreError) -> Problem {
     problem(StatusCode::SERVICE_UNAVAILABLE, "store", error.to_string(), None)
 }
