@@ -15,6 +15,8 @@ pub mod command;
 mod dns;
 mod grpc;
 mod http;
+mod http1;
+mod http2;
 mod note;
 mod outcome;
 mod own_fault;
@@ -49,3 +51,6 @@ pub const FRESH_EVERY: u32 = 10;
 
 /// Bytes of a body that are looked at, in all.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// What HTTP checks call themselves.
+const AGENT: &str = concat!("tidegate-probe/", env!("CARGO_PKG_VERSION"));
