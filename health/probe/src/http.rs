@@ -36,6 +36,13 @@ impl HttpProbe {
         Self { tls: tls.map(Box::new), version }
     }
 
+    /// Opens a fresh connection after this many probes, and then in the usual rhythm.
+    pub(crate) fn stagger(&mut self, probes: u32) {
+        if let Version::Http1 { turn, .. } = &mut self.version {
+            *turn = probes % FRESH_EVERY;
+        }
+    }
+
     /// Asks once; `stage` follows how far it came. The deadline is the caller's: dropping the future closes the
     /// connection.
     pub(crate) async fn probe(&mut self, addr: SocketAddr, stage: &mut Stage) -> Result<(), Fault> {

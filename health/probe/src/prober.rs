@@ -63,6 +63,16 @@ impl Prober {
         Self { target: spec.target.clone(), way }
     }
 
+    /// Of a kept connection: the first one is given up after `probes` probes, so that checks which began together do
+    /// not all open fresh ones together.
+    #[must_use]
+    pub(crate) fn staggered(mut self, probes: u32) -> Self {
+        if let Way::Http(http) = &mut self.way {
+            http.stagger(probes);
+        }
+        self
+    }
+
     /// Waits until a probe may begin, where that is not for its address to say.
     pub async fn ready(&mut self) {
         if let Way::Command(command) = &mut self.way {

@@ -17,6 +17,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
+use crate::FRESH_EVERY;
 use crate::cadence::{Cadence, Pace};
 use crate::command::Slots;
 use crate::outcome::Observation;
@@ -242,7 +243,7 @@ impl Scheduler {
         let permits = self.permits.entry(spec.target.addr.ip());
         let permits = permits.or_insert_with(|| Arc::new(Semaphore::new(self.per_target_max))).clone();
         Runner {
-            prober: Prober::new(spec, &self.trust, &self.slots),
+            prober: Prober::new(spec, &self.trust, &self.slots).staggered(self.rng.u32(..FRESH_EVERY)),
             cadence: Cadence::new(spec.target.timing, first, self.rng.u64(..)),
             controls,
             permits,
