@@ -7,12 +7,15 @@ mod fleet;
 mod forget;
 mod names;
 mod notify;
+mod origins;
 mod questions;
 mod register;
 mod reload;
+mod series;
 mod traffic;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use prometheus::proto::MetricType;
 use prometheus::{Encoder, IntCounter, IntGaugeVec, Registry, TextEncoder};
@@ -36,6 +39,7 @@ pub use notify::{HeartbeatMetrics, HeldBack, NotifyMetrics};
 pub use register::Described;
 use register::Register;
 use reload::ReloadMetrics;
+pub use series::Series;
 pub(crate) use traffic::TrafficMetrics;
 
 /// The metrics of one daemon, on a registry of their own.
@@ -170,9 +174,16 @@ impl Metrics {
         self.reload.refused();
     }
 
-    /// Takes over what a new World says.
-    pub fn published(&self, fleet: &Fleet, state: &State, generation: u64) {
+    /// The series of a fleet that are set often. To be made anew after [`replace`](Self::replace).
+    #[must_use]
+    pub fn series(&self, fleet: &Fleet) -> Series {
+        Series::new(&self.fleet, fleet)
+    }
+
+    /// Takes over what a new World says; `series` are those of `fleet`.
+    pub fn published(&self, series: &Series, fleet: &Arc<Fleet>, state: &State, generation: u64) {
         self.fleet.published(fleet, state, generation);
+        series.published(fleet, state);
     }
 
     /// Counts a switch that readers now see.
@@ -180,9 +191,9 @@ impl Metrics {
         self.fleet.switched(fleet, group, kind);
     }
 
-    /// Counts a finished probe.
-    pub fn probed(&self, fleet: &Fleet, observation: &Observation) {
-        self.fleet.probed(fleet, observation);
+    /// Counts a finished probe; `series` are those of `fleet`.
+    pub fn probed(&self, series: &mut Series, fleet: &Fleet, observation: &Observation) {
+        series.probed(&self.fleet, fleet, observation);
     }
 
     /// Takes over when the certificate of an origin ends, in seconds since 1970.

@@ -41,8 +41,9 @@ pub(crate) fn publishing(c: &mut Criterion) {
             b.iter(|| publisher.publish(&plan, &state, &serials));
         });
         let metrics = Metrics::new().expect("names are unique");
+        let series = metrics.series(&plan.fleet);
         group.bench_function(BenchmarkId::new("metrics", origins), |b| {
-            b.iter(|| metrics.published(&plan.fleet, &state, 7));
+            b.iter(|| metrics.published(&series, &plan.fleet, &state, 7));
         });
     }
     group.finish();

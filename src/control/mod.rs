@@ -35,7 +35,7 @@ use tracing::Level;
 
 use crate::clock::Clock;
 use crate::coord;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Series};
 use crate::notify::Notifier;
 pub use handle::{Handle, Message};
 pub use hearsay::NotHeard;
@@ -66,6 +66,8 @@ pub struct Control {
     persister: Persister,
     publisher: Publisher,
     metrics: Arc<Metrics>,
+    /// Those of the plan's fleet.
+    series: Series,
     notifier: Notifier,
     round: watch::Sender<bool>,
     orders: Vec<(u64, oneshot::Sender<Result<Done, Refusal>>)>,
@@ -111,6 +113,7 @@ impl Control {
     /// Publishes what is known before anything was probed.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
+        let series = parts.metrics.series(&parts.plan.fleet);
         let mut control = Self {
             persister: Persister::new(
                 (parts.coord.clone(), parts.store),
@@ -124,6 +127,7 @@ impl Control {
             clock: parts.clock,
             probes: parts.probes,
             publisher: parts.publisher,
+            series,
             metrics: parts.metrics,
             notifier: parts.notifier,
             round: parts.round,
@@ -236,7 +240,7 @@ impl Control {
         if observation.generation != self.probes.generation() {
             return;
         }
-        self.metrics.probed(&self.plan.fleet, observation);
+        self.metrics.probed(&mut self.series, &self.plan.fleet, observation);
         self.heed(observation);
         let failure = match &observation.outcome {
             Outcome::Pass => {
@@ -357,7 +361,8 @@ impl Control {
         }
         let changed = self.publisher.publish(&self.plan, &self.state, self.persister.zones());
         self.set_out(true);
-        self.metrics.published(&self.plan.fleet, &self.state, self.publisher.generation());
+        let generation = self.publisher.generation();
+        self.metrics.published(&self.series, &self.plan.fleet, &self.state, generation);
         for (group, kind) in changed {
             self.metrics.switched(&self.plan.fleet, group, kind);
         }

@@ -157,6 +157,7 @@ impl Control {
         // Numbers mean something else now; what goes on warning says so again.
         self.warnings.clear();
         self.metrics.replace(&self.plan.fleet);
+        self.series = self.metrics.series(&self.plan.fleet);
         self.perform(effects);
         self.note(Event::new(self.clock.now().wall, kind, by, what));
         self.batch.publish = false;

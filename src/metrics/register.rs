@@ -66,7 +66,7 @@ impl<'a> Register<'a> {
         self.keep("histogram", HistogramVec::new(options, labels)?)
     }
 
-    fn keep<C: Collector + Clone + 'static>(&self, kind: &'static str, metric: C) -> Result<C> {
+    pub(super) fn keep<C: Collector + Clone + 'static>(&self, kind: &'static str, metric: C) -> Result<C> {
         self.registry.register(Box::new(metric.clone()))?;
         self.described.borrow_mut().extend(metric.desc().into_iter().map(|desc| Described {
             name: format!("{PREFIX}_{}", desc.fq_name),
