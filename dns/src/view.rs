@@ -266,14 +266,15 @@ impl<'v> Found<'v> {
 /// All zones, as one publication.
 #[derive(Debug, Default)]
 pub struct View {
-    zones: HashMap<Name, ZoneView>,
+    zones: HashMap<Name, Arc<ZoneView>>,
     /// Most labels of any zone's name: longer suffixes of a question need not be tried.
     labels_max: usize,
 }
 
 impl View {
-    /// Of two views of the same zone the later one counts.
-    pub fn new(zones: Vec<ZoneView>) -> Self {
+    /// Of two views of the same zone the later one counts. Those that are shared may be in other publications, too.
+    pub fn new(zones: Vec<impl Into<Arc<ZoneView>>>) -> Self {
+        let zones: Vec<Arc<ZoneView>> = zones.into_iter().map(Into::into).collect();
         let labels_max =
             zones.iter().map(|view| name::label_count(view.zone.origin_wire())).max().unwrap_or(0);
         let zones = zones.into_iter().map(|view| (view.zone.origin_wire().into(), view)).collect();
@@ -282,7 +283,7 @@ impl View {
 
     /// The zones in no particular order.
     pub fn zones(&self) -> impl Iterator<Item = &ZoneView> {
-        self.zones.values()
+        self.zones.values().map(AsRef::as_ref)
     }
 
     /// The zone that answers for a lower-case wire name: the longest match, except that DS records of a zone's apex are
@@ -290,7 +291,7 @@ impl View {
     pub(crate) fn find(&self, key: &[u8], qtype: Rtype) -> Option<&ZoneView> {
         let surplus = name::label_count(key).saturating_sub(self.labels_max);
         let mut matches =
-            name::suffixes(key).skip(surplus).filter_map(|suffix| Some((suffix, self.zones.get(suffix)?)));
+            name::suffixes(key).skip(surplus).filter_map(|suffix| Some((suffix, &**self.zones.get(suffix)?)));
         let (suffix, longest) = matches.next()?;
         if qtype == Rtype::DS && suffix.len() == key.len() {
             return Some(matches.next().map_or(longest, |(_, parent)| parent));

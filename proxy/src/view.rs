@@ -115,54 +115,78 @@ pub struct ServiceView {
 pub struct View {
     /// The published generation this was built for.
     pub generation: u64,
-    exact: HashMap<Box<str>, Arc<ServiceView>>,
+    services: Vec<Arc<ServiceView>>,
+    routes: Arc<Routes>,
+}
+
+/// Which hosts lead where; positions among the services. The same for all views of one configuration.
+#[derive(Debug, Default)]
+struct Routes {
+    exact: HashMap<Box<str>, usize>,
     /// By suffix with its leading dot.
-    wildcard: HashMap<Box<str>, Arc<ServiceView>>,
-    any: Option<Arc<ServiceView>>,
+    wildcard: HashMap<Box<str>, usize>,
+    any: Option<usize>,
 }
 
 impl View {
     /// Builds the routing table. Where two services claim one host, the first wins (a config refuses that earlier).
     #[must_use]
     pub fn build(generation: u64, services: Vec<ServiceView>) -> Self {
-        let mut view = Self { generation, ..Self::default() };
-        for service in services {
-            let service = Arc::new(service);
+        let mut routes = Routes::default();
+        for (position, service) in services.iter().enumerate() {
             for host in &service.hosts {
                 let host = normal_host(host);
                 if host == "*" {
-                    view.any.get_or_insert_with(|| Arc::clone(&service));
+                    routes.any.get_or_insert(position);
                 } else if let Some(suffix) = host.strip_prefix('*') {
-                    view.wildcard.entry(suffix.into()).or_insert_with(|| Arc::clone(&service));
+                    routes.wildcard.entry(suffix.into()).or_insert(position);
                 } else {
-                    view.exact.entry(host.into()).or_insert_with(|| Arc::clone(&service));
+                    routes.exact.entry(host.into()).or_insert(position);
                 }
             }
         }
-        view
+        let services = services.into_iter().map(Arc::new).collect();
+        Self { generation, services, routes: Arc::new(routes) }
+    }
+
+    /// The next generation: the same but for these services, each at the place it was built in. Hosts stay as they were;
+    /// all that did not change is shared.
+    #[must_use]
+    pub fn next(&self, generation: u64, changed: impl IntoIterator<Item = (usize, ServiceView)>) -> Self {
+        let mut services = self.services.clone();
+        for (position, service) in changed {
+            debug_assert_eq!(services[position].hosts, service.hosts, "only a new table routes other hosts");
+            services[position] = Arc::new(service);
+        }
+        Self { generation, services, routes: Arc::clone(&self.routes) }
     }
 
     /// The service of a host as a client wrote it: exact first, then the longest wildcard, then the catch-all.
     #[must_use]
     pub fn service(&self, host: &str) -> Option<&Arc<ServiceView>> {
         let host = normal_host(host);
+        self.route(&host).map(|position| &self.services[position])
+    }
+
+    fn route(&self, host: &str) -> Option<usize> {
+        let Routes { exact, wildcard, any } = &*self.routes;
         // Looking for every suffix of whatever fits into a head would take a second.
         if host.len() > NAME_MAX {
-            return self.any.as_ref();
+            return *any;
         }
-        if let Some(service) = self.exact.get(host.as_ref()) {
-            return Some(service);
+        if let Some(position) = exact.get(host) {
+            return Some(*position);
         }
-        if !self.wildcard.is_empty() {
+        if !wildcard.is_empty() {
             let suffixes =
                 host.char_indices().filter(|&(at, c)| c == '.' && at > 0).map(|(at, _)| &host[at..]);
             for suffix in suffixes {
-                if let Some(service) = self.wildcard.get(suffix) {
-                    return Some(service);
+                if let Some(position) = wildcard.get(suffix) {
+                    return Some(*position);
                 }
             }
         }
-        self.any.as_ref()
+        *any
     }
 }
 
@@ -232,6 +256,18 @@ mod tests {
         assert_eq!(name("[::1]:80").as_deref(), Some("a"));
         assert_eq!(name("anything").as_deref(), Some("rest"));
         assert_eq!(name("").as_deref(), Some("rest"));
+    }
+
+    #[test]
+    fn the_next_generation_shares_all_that_did_not_change() {
+        let first = View::build(1, vec![service("one", &["one.test"]), service("two", &["two.test"])]);
+        let changed = ServiceView { epoch: 2, ..service("two", &["two.test"]) };
+        let second = first.next(2, [(1, changed)]);
+        let epoch = |view: &View, host| view.service(host).map(|service| service.epoch);
+        assert_eq!((epoch(&first, "two.test"), epoch(&second, "two.test")), (Some(1), Some(2)));
+        assert_eq!(second.generation, 2);
+        let (before, after) = (first.service("one.test").unwrap(), second.service("one.test").unwrap());
+        assert!(Arc::ptr_eq(before, after));
     }
 
     #[test]

@@ -16,24 +16,36 @@ use super::persist::Zone;
 use super::plan::{Plan, Service};
 use crate::world::{World, Worlds};
 
-/// Builds Worlds and publishes them.
+/// Builds Worlds and publishes them. A change of one origin costs what its group costs: the rest of the last World is
+/// used again.
 pub struct Publisher {
     worlds: Worlds,
     generation: u64,
     /// The epoch last published, by group.
     epochs: Vec<u64>,
+    last: Option<Last>,
+}
+
+/// What of the last World the next one may use again. Both belong to one configuration.
+struct Last {
+    /// What each group's services were built from; parallel to the groups.
+    bases: Vec<Vec<u64>>,
+    proxy: Arc<tidegate_proxy::View>,
+    /// Parallel to the configuration's zones; none for one that could not be built.
+    zones: Vec<(Vec<u64>, Option<Arc<ZoneView>>)>,
 }
 
 impl Publisher {
     /// Decisions that `state` already holds are not counted as switches.
     #[must_use]
     pub fn new(worlds: Worlds, state: &State) -> Self {
-        Self { worlds, generation: 0, epochs: epochs(state) }
+        Self { worlds, generation: 0, epochs: epochs(state), last: None }
     }
 
     /// Groups have other numbers from now on; none of them has moved with it.
     pub(super) fn take_over(&mut self, state: &State) {
         self.epochs = epochs(state);
+        self.last = None;
     }
 
     #[must_use]
@@ -41,7 +53,8 @@ impl Publisher {
         self.generation
     }
 
-    /// Publishes what `state` says. Returns the groups whose active site is new to readers.
+    /// Publishes what `state` says. Returns the groups whose active site is new to readers. Another plan than last time
+    /// needs a [`take_over`](Self::take_over) before.
     pub fn publish(
         &mut self,
         plan: &Plan,
@@ -50,16 +63,26 @@ impl Publisher {
     ) -> Vec<(GroupId, SwitchKind)> {
         let fleet = &plan.fleet;
         self.generation += 1;
+        let last = self.last.take();
+        let (last_proxy, last_zones) = last.map(|last| ((last.bases, last.proxy), last.zones)).unzip();
+        let (bases, proxy) = proxy(plan, state, self.generation, last_proxy);
+        let zones = zones(plan, state, serials, last_zones.unwrap_or_default());
+        let views: Vec<Arc<ZoneView>> = zones.iter().filter_map(|(_, view)| view.clone()).collect();
         let undecided = fleet.groups.iter().zip(&state.groups).filter(|(_, own)| own.serving().is_none());
         let world = World {
             generation: self.generation,
             fleet: fleet.clone(),
-            dns: dns(plan, state, serials),
-            proxy: proxy(plan, state, self.generation),
+            dns: Arc::new(tidegate_dns::View::new(views)),
+            proxy: proxy.clone(),
             undecided: undecided.map(|(group, _)| group.name.clone()).collect(),
             settings: plan.settings.clone(),
         };
         self.worlds.publish(world);
+        self.last = Some(Last { bases, proxy, zones });
+        self.switched(fleet, state)
+    }
+
+    fn switched(&mut self, fleet: &Fleet, state: &State) -> Vec<(GroupId, SwitchKind)> {
         let mut switched = Vec::new();
         for (id, own) in fleet.group_ids().zip(&state.groups) {
             let epoch = own.durable.epoch();
@@ -77,24 +100,76 @@ fn epochs(state: &State) -> Vec<u64> {
     state.groups.iter().map(|group| group.durable.epoch()).collect()
 }
 
-fn dns(plan: &Plan, state: &State, serials: &BTreeMap<Name, Zone>) -> Arc<tidegate_dns::View> {
-    let mut views = Vec::with_capacity(plan.zones.len());
-    for source in &plan.zones {
-        let steered: Vec<_> = source.steer.iter().map(|steer| steered(&plan.fleet, state, steer)).collect();
+/// The zones with their steered names; one whose serial and active sites are what they were is the same as before.
+fn zones(
+    plan: &Plan,
+    state: &State,
+    serials: &BTreeMap<Name, Zone>,
+    last: Vec<(Vec<u64>, Option<Arc<ZoneView>>)>,
+) -> Vec<(Vec<u64>, Option<Arc<ZoneView>>)> {
+    let mut last = last.into_iter();
+    let zones = plan.zones.iter().map(|source| {
         let serial = serials.get(&source.name).map_or(source.zone.serial(), |zone| zone.record.serial);
-        match ZoneView::build(source.zone.clone(), serial, &steered) {
-            Ok(view) => views.push(view),
-            // The same names were built before the daemon began to serve, so only a bug leads here.
-            Err(error) => tracing::error!(zone = &*source.name, %error, "zone left out of this generation"),
+        let active = source.steer.iter().map(|steer| site_word(state.group(steer.group).serving()));
+        let basis: Vec<u64> = [u64::from(serial)].into_iter().chain(active).collect();
+        if let Some(same) = last.next().filter(|(before, _)| *before == basis) {
+            return same;
         }
-    }
-    Arc::new(tidegate_dns::View::new(views))
+        let steered: Vec<_> = source.steer.iter().map(|steer| steered(&plan.fleet, state, steer)).collect();
+        match ZoneView::build(source.zone.clone(), serial, &steered) {
+            Ok(view) => (basis, Some(Arc::new(view))),
+            // The same names were built before the daemon began to serve, so only a bug leads here.
+            Err(error) => {
+                tracing::error!(zone = &*source.name, %error, "zone left out of this generation");
+                (basis, None)
+            }
+        }
+    });
+    zones.collect()
 }
 
-fn proxy(plan: &Plan, state: &State, generation: u64) -> Arc<tidegate_proxy::View> {
-    let http = plan.services.iter().filter(|service| service.protocol == Protocol::Http);
-    let services = http.map(|it| service(plan, state, it)).collect();
-    Arc::new(tidegate_proxy::View::build(generation, services))
+/// The services of HTTP, and what those of each group were built from.
+fn proxy(
+    plan: &Plan,
+    state: &State,
+    generation: u64,
+    last: Option<(Vec<Vec<u64>>, Arc<tidegate_proxy::View>)>,
+) -> (Vec<Vec<u64>>, Arc<tidegate_proxy::View>) {
+    let http = || plan.services.iter().filter(|service| service.protocol == Protocol::Http);
+    let Some((mut bases, view)) = last else {
+        let services = http().map(|own| service(plan, state, own)).collect();
+        let bases = plan.fleet.group_ids().map(|id| basis(plan, state, id).collect()).collect();
+        return (bases, Arc::new(tidegate_proxy::View::build(generation, services)));
+    };
+    let mut changed = vec![false; bases.len()];
+    for ((id, before), changed) in plan.fleet.group_ids().zip(&mut bases).zip(&mut changed) {
+        if !before.iter().copied().eq(basis(plan, state, id)) {
+            *before = basis(plan, state, id).collect();
+            *changed = true;
+        }
+    }
+    let group = |own: &Service| plan.fleet.service(own.id).group.index();
+    let services = http().enumerate().filter(|(_, own)| changed[group(own)]);
+    let services = services.map(|(place, own)| (place, service(plan, state, own)));
+    (bases, Arc::new(view.next(generation, services)))
+}
+
+/// All of the state that [`service`] looks at for the services of a group, as words that are compared and nothing else.
+/// What is forgotten here goes unseen until something else of the group changes.
+fn basis(plan: &Plan, state: &State, id: GroupId) -> impl Iterator<Item = u64> {
+    let (group, own) = (plan.fleet.group(id), state.group(id));
+    let fit = own.fitness.iter().map(|fitness| u64::from(fitness.is_fit()));
+    let services = group.services.iter().map(|service| plan.fleet.service(*service));
+    let origins = services.flat_map(|service| service.origins.values().flatten());
+    let origins = origins.map(|origin| {
+        let origin = state.origin(*origin);
+        u64::from(origin.effective() == Health::Up) << 1 | u64::from(origin.is_out())
+    });
+    [own.durable.epoch(), site_word(own.serving())].into_iter().chain(fit).chain(origins)
+}
+
+fn site_word(site: Option<SiteId>) -> u64 {
+    site.map_or(u64::MAX, |site| u64::from(site.0))
 }
 
 fn service(plan: &Plan, state: &State, service: &Service) -> ServiceView {
