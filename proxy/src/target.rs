@@ -202,7 +202,10 @@ impl Target {
 
     /// Tells whether views say that it is up, and nobody has taken it out: slow start counts from when it came to that.
     pub fn set_up(&self, up: bool) {
-        self.set_up_at(up, now_ms());
+        // All targets are told with every publication, and few of them news.
+        if (self.up_since_ms.load(Ordering::Relaxed) != 0) != up {
+            self.set_up_at(up, now_ms());
+        }
     }
 
     pub(crate) fn set_up_at(&self, up: bool, now_ms: u64) {

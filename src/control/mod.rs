@@ -341,8 +341,8 @@ impl Control {
         }
         answer(&mut self.orders, std::mem::take(&mut self.batch.replies));
         answer(&mut self.force_orders, std::mem::take(&mut self.batch.force_replies));
-        let starting = self.state.groups.iter().any(GroupState::is_starting);
-        if self.state.round_complete && !starting && !*self.round.borrow() {
+        let starting = || self.state.groups.iter().any(GroupState::is_starting);
+        if !*self.round.borrow() && self.state.round_complete && !starting() {
             self.round.send_replace(true);
         }
         self.note_due();

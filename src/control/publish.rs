@@ -16,6 +16,9 @@ use super::persist::Zone;
 use super::plan::{Plan, Service};
 use crate::world::{World, Worlds};
 
+#[cfg(test)]
+mod tests;
+
 /// Builds Worlds and publishes them. A change of one origin costs what its group costs: the rest of the last World is
 /// used again.
 pub struct Publisher {
@@ -154,16 +157,18 @@ fn proxy(
     (bases, Arc::new(view.next(generation, services)))
 }
 
-/// All of the state that [`service`] looks at for the services of a group, as words that are compared and nothing else.
-/// What is forgotten here goes unseen until something else of the group changes.
+/// All that changes between two publications and [`service`] looks at for the services of a group, as words that are
+/// compared and nothing else. What is forgotten here goes unseen until something else of the group changes.
 fn basis(plan: &Plan, state: &State, id: GroupId) -> impl Iterator<Item = u64> {
     let (group, own) = (plan.fleet.group(id), state.group(id));
     let fit = own.fitness.iter().map(|fitness| u64::from(fitness.is_fit()));
     let services = group.services.iter().map(|service| plan.fleet.service(*service));
     let origins = services.flat_map(|service| service.origins.values().flatten());
-    let origins = origins.map(|origin| {
-        let origin = state.origin(*origin);
-        u64::from(origin.effective() == Health::Up) << 1 | u64::from(origin.is_out())
+    let origins = origins.flat_map(|id| {
+        let origin = state.origin(*id);
+        // A view that holds the target keeps its place from being given to another.
+        let target = Arc::as_ptr(&plan.targets[id.index()]).addr() as u64;
+        [target, u64::from(origin.effective() == Health::Up), u64::from(origin.is_out())]
     });
     [own.durable.epoch(), site_word(own.serving())].into_iter().chain(fit).chain(origins)
 }

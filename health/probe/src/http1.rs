@@ -81,7 +81,8 @@ impl Exchange {
 /// answer to it.
 pub(crate) async fn is_quiet(wire: &mut Wire) -> bool {
     let mut byte = [0];
-    poll_fn(|cx| Poll::Ready(Pin::new(&mut *wire).poll_read(cx, &mut ReadBuf::new(&mut byte)).is_pending())).await
+    poll_fn(|cx| Poll::Ready(Pin::new(&mut *wire).poll_read(cx, &mut ReadBuf::new(&mut byte)).is_pending()))
+        .await
 }
 
 /// What an origin sends.

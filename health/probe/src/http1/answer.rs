@@ -236,7 +236,11 @@ mod tests {
             ("transfer-encoding: chunked, gzip\r\n", Framing::Close, false),
             ("transfer-encoding: chunked\r\ncontent-length: 3\r\n", Framing::Chunked, false),
             ("content-length: 5\r\nconnection: x, Close\r\n", Framing::Length(5), false),
-            ("content-length: 5\r\nconnection: keep-alive\r\nconnection: close\r\n", Framing::Length(5), false),
+            (
+                "content-length: 5\r\nconnection: keep-alive\r\nconnection: close\r\n",
+                Framing::Length(5),
+                false,
+            ),
         ] {
             let text = format!("HTTP/1.1 200 OK\r\n{fields}\r\n");
             let expected = Head { status: 200, body: framing, stays_open };
@@ -264,7 +268,11 @@ mod tests {
             "content-length: 0x5\r\n",
             "content-length: 18446744073709551616\r\n",
         ] {
-            assert_eq!(answer(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n")), Err(Failure::NotHttp), "{fields:?}");
+            assert_eq!(
+                answer(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n")),
+                Err(Failure::NotHttp),
+                "{fields:?}"
+            );
         }
         let old = "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
         assert_eq!(answer(old), Err(Failure::NotHttp));
