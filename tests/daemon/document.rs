@@ -108,7 +108,7 @@ async fn no_answer_says_what_the_document_does_not() {
     let token = remote.token("root", "admin").await;
     let because = r#"{"reason": "to have something to show"}"#;
     let drain =
-        r#"{"action": "drain", "scope": "site", "pattern": "third", "for": "0s", "reason": "old disks"}"#;
+        r#"{"action": "drain", "scope": "site", "pattern": "third", "for": "1ms", "reason": "old disks"}"#;
     let switch = r#"{"to": "dr", "reason": "to have moved"}"#;
     let document = remote.call(&token, "GET", "/api/v1/openapi.json", "").await;
     let document: Value = serde_json::from_str(&document.body).expect("JSON");
