@@ -8,7 +8,7 @@ use crate::fleet::Fleet;
 use crate::id::{GroupId, Name, OriginId, SiteId};
 use crate::state::{GroupState, LostSite, OriginState, Retired, State};
 use crate::step::watch::Spell;
-use crate::step::{Effect, repace};
+use crate::step::{Effect, repace, watch_recovery};
 use crate::time::Now;
 
 /// Why a fleet cannot take the place of the present one.
@@ -79,16 +79,20 @@ impl State {
         };
         // Matched anew: a new origin of a host that is drained is drained, too.
         state.force(new, self.forces.clone(), now);
+        let mut effects = Vec::new();
         for id in new.group_ids() {
             state.weigh(new, id, now);
             let group = state.group_mut(id);
             let is_fit = |to: &SiteId| group.fitness_at(new.group(id), *to).is_fit();
             group.proposal = group.proposal.filter(is_fit);
-            repace(new, &mut state, id, &mut Vec::new());
+            // Where what made it unfit is asked anew, its time has not begun.
+            watch_recovery(new, &mut state, id, now, &mut effects);
+            repace(new, &mut state, id, &mut effects);
         }
         // Of every origin: also one that is kept may be asked by a check that begins anew, at another interval.
-        let paces = new.origin_ids().map(|id| Effect::Pace(id, state.origin(id).pace));
-        let effects = paces.chain([Effect::Publish]).collect();
+        effects.retain(|effect| !matches!(effect, Effect::Pace(..)));
+        effects.extend(new.origin_ids().map(|id| Effect::Pace(id, state.origin(id).pace)));
+        effects.push(Effect::Publish);
         Ok((state, effects))
     }
 

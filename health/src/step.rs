@@ -313,15 +313,29 @@ fn watch_active(fleet: &Fleet, state: &mut State, id: GroupId, now: Now, effects
             }
             repace(fleet, state, id, effects);
         }
-        (Fitness::Fit | Fitness::Unknown(_), Some(_)) => {
-            let reason = format!("active site `{name}` is no longer known to be unfit");
-            effects.push(Effect::Record(note(Some(&group.name), EventKind::Recovered, reason, now)));
-            state.group_mut(id).unfit_since = None;
-            repace(fleet, state, id, effects);
-            facts::judge(fleet, state, id, now, effects);
-        }
-        _ => {}
+        (Fitness::Unfit(_), Some(_)) => {}
+        (Fitness::Fit | Fitness::Unknown(_), _) => watch_recovery(fleet, state, id, now, effects),
     }
+}
+
+/// Ends the account of an active site that is no longer known to be unfit: what was counted up to here counts no more.
+pub(crate) fn watch_recovery(
+    fleet: &Fleet,
+    state: &mut State,
+    id: GroupId,
+    now: Now,
+    effects: &mut Vec<Effect>,
+) {
+    let (group, own) = (fleet.group(id), state.group(id));
+    let Some(active) = own.active.filter(|_| own.unfit_since.is_some()) else { return };
+    if matches!(own.fitness_at(group, active), Fitness::Unfit(_)) {
+        return;
+    }
+    let reason = format!("active site `{}` is no longer known to be unfit", fleet.site(active).name);
+    effects.push(Effect::Record(note(Some(&group.name), EventKind::Recovered, reason, now)));
+    state.group_mut(id).unfit_since = None;
+    repace(fleet, state, id, effects);
+    facts::judge(fleet, state, id, now, effects);
 }
 
 /// Says it loudly, once, when no site is left to go to.

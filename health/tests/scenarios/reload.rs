@@ -197,7 +197,8 @@ fn a_check_that_begins_anew_is_told_to_go_on_at_the_fast_pace() {
     // No site is left: every result may be the one that changes something.
     world.run(secs(10));
     let mut new = one();
-    new.origins[0].thresholds.interval *= 2;
+    let elsewhere = new.origins.iter().position(|origin| origin.site != MAIN).expect("there are other sites");
+    new.origins[elsewhere].thresholds.interval *= 2;
     let kept = by_name(&world.fleet, &new);
     let refitted = world.state.refit(&world.fleet, &new, &kept, world.now());
     let (_, effects) = refitted.expect("nothing speaks against it");
@@ -205,4 +206,25 @@ fn a_check_that_begins_anew_is_told_to_go_on_at_the_fast_pace() {
         let is_told = |effect: &Effect| matches!(effect, Effect::Pace(at, Pace::Fast) if *at == id);
         assert!(effects.iter().any(is_told), "{id:?}: {effects:?}");
     }
+}
+
+#[test]
+fn a_lost_site_whose_checks_begin_anew_has_to_be_seen_lost_anew() {
+    let mut fleet = one();
+    fleet.groups[0].failover_after = secs(10);
+    let mut world = World::settled(fleet.clone());
+    world.set(MAIN, false);
+    world.run(secs(8));
+    assert_eq!(world.events(EventKind::Unfit).len(), 1);
+    let mut new = fleet;
+    for origin in new.origins.iter_mut().filter(|origin| origin.site == MAIN) {
+        origin.thresholds.fall += 1;
+    }
+    let kept = vec![None; new.origins.len()];
+    world.reload(new, &kept).expect("nothing speaks against it");
+    assert_eq!(world.events(EventKind::Recovered).len(), 1, "nothing is known of it");
+    world.run(secs(8));
+    assert_eq!(world.events(EventKind::Failover).len(), 0, "the ten seconds have begun anew");
+    world.run(secs(10));
+    assert_eq!(world.events(EventKind::Failover).len(), 1);
 }

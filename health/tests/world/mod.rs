@@ -210,7 +210,8 @@ impl World {
         let now = self.now();
         let (state, effects) = self.state.refit(&self.fleet, &new, kept, now)?;
         assert!(self.writes.is_empty(), "a reload overtook a write");
-        let quiet = |effect: &Effect| matches!(effect, Effect::Pace(..) | Effect::Publish);
+        let quiet =
+            |effect: &Effect| matches!(effect, Effect::Pace(..) | Effect::Publish | Effect::Record(_));
         assert!(effects.iter().all(quiet), "a reload decided something: {effects:?}");
         let probes = std::mem::replace(&mut self.probes, Probes::new(&new));
         self.probes = probes.refit(&new, kept, self.at);
