@@ -217,11 +217,12 @@ async fn a_drain_that_should_be_over_alarms_and_a_force_ends_by_itself() {
     scene.eventually("the force is over", async || downs().await == 0.0).await;
     let status = scene.ordered("status", &[]).await;
     assert!(status.contains("OVERDUE") && status.contains("host `old` drained"), "{status}");
-    let history = scene.ordered("history", &[]).await;
-    assert!(
-        history.contains("overdue") && history.contains("was ordered for a time that is over"),
-        "{history}"
-    );
+    scene
+        .eventually("the history tells of both", async || {
+            let history = scene.ordered("history", &[]).await;
+            history.contains("overdue") && history.contains("was ordered for a time that is over")
+        })
+        .await;
     scene.ordered("undrain", &["host", "old", "--reason=done"]).await;
     scene.eventually("the alarm ends", async || !overdue().await).await;
 }

@@ -96,8 +96,12 @@ async fn orders_are_refused_with_the_rule_and_done_when_it_is_named() {
     assert!(
         newest["actor"].as_str().is_some_and(|actor| !actor.is_empty()) && newest["at"].as_u64() > Some(0)
     );
-    let refusal = history.as_array().expect("a list").iter().find(|event| event["kind"] == "refused");
-    assert!(refusal.is_some(), "a refusal is on record, too: {history}");
+    scene
+        .eventually("the refusal is on record, too", async || {
+            let history = scene.json(&["history", "app"]).await;
+            history.as_array().expect("a list").iter().any(|event| event["kind"] == "refused")
+        })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -222,6 +222,7 @@ fn a_lost_site_whose_checks_begin_anew_has_to_be_seen_lost_anew() {
     }
     let kept = vec![None; new.origins.len()];
     world.reload(new, &kept).expect("nothing speaks against it");
+    world.set(MAIN, false);
     assert_eq!(world.events(EventKind::Recovered).len(), 1, "nothing is known of it");
     world.run(secs(8));
     assert_eq!(world.events(EventKind::Failover).len(), 0, "the ten seconds have begun anew");
