@@ -25,4 +25,5 @@ pub mod service_manager;
 pub mod simulate;
 pub mod store;
 pub mod traffic;
+pub mod watchers;
 pub mod world;

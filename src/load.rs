@@ -6,6 +6,7 @@ mod certificates;
 mod checks;
 mod notify;
 mod origins;
+mod watches;
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use tidegate_proxy::Target;
 use crate::access_log;
 use crate::certs::{CertificateError, Certificates};
 use crate::cli::{FAILED, USAGE};
+use crate::watchers::Watch;
 pub use notify::Outbound;
 
 /// The largest file that is read into memory.
@@ -53,6 +55,8 @@ pub enum LoadError {
     Outbound { table: String, detail: String },
     #[error("origin {origin}: {detail}")]
     Origin { origin: String, detail: String },
+    #[error("{what}: {detail}")]
+    Watch { what: String, detail: String },
     #[error("{}", lines(.0))]
     Several(Vec<Self>),
 }
@@ -85,6 +89,8 @@ pub struct Loaded {
     /// Parallel to the fleet's origins, as are the targets.
     pub probes: Vec<ProbeSpec>,
     pub targets: Vec<Arc<Target>>,
+    /// Gates, witnesses and published addresses.
+    pub watches: Vec<Watch>,
     pub certificates: Arc<Certificates>,
     pub outbound: Outbound,
     pub origin_files: OriginFiles,
@@ -177,6 +183,7 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
     let (probes, targets) = origins::load(&config, &mut bundles, &mut errors);
     origins::rehearse(&config, &mut bundles, &mut errors);
     warnings.extend(checks::look_for(&config.programs));
+    let watches = watches::load(&config, &mut errors);
     let certificates = certificates::load(&config, folder_of(path), &mut warnings, &mut errors);
     let outbound = notify::load(&config, folder_of(path), &mut errors);
     if let Some(path) = &config.access_log
@@ -186,7 +193,18 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
     }
     one(errors)?;
     let origin_files = OriginFiles(bundles);
-    Ok(Loaded { config, warnings, text, zones, probes, targets, certificates, outbound, origin_files })
+    Ok(Loaded {
+        config,
+        warnings,
+        text,
+        zones,
+        probes,
+        targets,
+        watches,
+        certificates,
+        outbound,
+        origin_files,
+    })
 }
 
 fn parse(path: &Path) -> Result<(String, Parsed), LoadError> {

@@ -9,6 +9,7 @@ mod names;
 mod notify;
 mod origins;
 mod questions;
+mod readiness;
 mod register;
 mod reload;
 mod series;
@@ -36,6 +37,7 @@ use forget::Known;
 use names::NameMetrics;
 pub(crate) use notify::ReceiverMetrics;
 pub use notify::{HeartbeatMetrics, HeldBack, NotifyMetrics};
+use readiness::ReadinessMetrics;
 pub use register::Described;
 use register::Register;
 use reload::ReloadMetrics;
@@ -48,6 +50,7 @@ pub struct Metrics {
     described: Vec<Described>,
     fleet: FleetMetrics,
     checks: CheckMetrics,
+    readiness: ReadinessMetrics,
     pub(crate) traffic: TrafficMetrics,
     reload: ReloadMetrics,
     names: NameMetrics,
@@ -75,6 +78,7 @@ impl Metrics {
         Ok(Self {
             fleet: FleetMetrics::new(&new)?,
             checks: CheckMetrics::new(&new)?,
+            readiness: ReadinessMetrics::new(&new)?,
             traffic: TrafficMetrics::new(&new)?,
             reload: ReloadMetrics::new(&new)?,
             names: NameMetrics::new(&new)?,
@@ -138,6 +142,7 @@ impl Metrics {
         let known = Known::of(new);
         self.fleet.forget(&known);
         self.checks.forget(&known);
+        self.readiness.forget();
         self.traffic.forget(&known);
         self.expect(new);
     }
@@ -184,6 +189,7 @@ impl Metrics {
     pub fn published(&self, series: &Series, fleet: &Arc<Fleet>, state: &State, generation: u64) {
         self.fleet.published(fleet, state, generation);
         series.published(fleet, state);
+        self.readiness.published(fleet, state);
     }
 
     /// Counts a switch that readers now see.

@@ -1,4 +1,4 @@
-//! Calls to URLs of others: webhooks and the sign of life.
+//! Calls to URLs of others: webhooks, the sign of life, and gates.
 //!
 //! A call is one connection and one answer, within a time that its caller sets. Names are resolved in threads of the
 //! runtime that may block; how many of those wait for a resolver that hangs is bounded here, because giving up the wait
@@ -141,7 +141,7 @@ fn judge(status: StatusCode, retry_after: Option<&HeaderValue>) -> Result<(), Fa
 }
 
 /// A connection to the first address that takes one.
-async fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
+pub(crate) async fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
     let mut last = format!("{host} has no address");
     for address in resolve(host, port).await? {
         match TcpStream::connect(address).await {
@@ -207,7 +207,11 @@ impl Roots {
         if store.is_empty() { Err("no certificate in PEM form".into()) } else { Ok(Self(Arc::new(store))) }
     }
 
-    fn client(&self, host: &str) -> Result<(TlsConnector, ServerName<'static>), String> {
+    /// A TLS client that demands a certificate of `host`.
+    ///
+    /// # Errors
+    /// The host is no name that a certificate could have, or there is nothing to trust.
+    pub(crate) fn client(&self, host: &str) -> Result<(TlsConnector, ServerName<'static>), String> {
         if self.0.is_empty() {
             return Err("the system trusts no certificate: install ca-certificates, or set `ca`".into());
         }

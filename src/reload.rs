@@ -35,6 +35,7 @@ use crate::metrics::Metrics;
 use crate::names::{self, Names};
 use crate::notify::Notifier;
 use crate::service_manager::ServiceManager;
+use crate::watchers::Watch;
 use crate::world::Settings;
 use summary::Summary;
 pub(crate) use summary::line;
@@ -136,6 +137,8 @@ pub(crate) struct Present {
     pub(crate) config: Arc<Config>,
     summary: Summary,
     zones: Vec<Arc<Zone>>,
+    /// Gates, witnesses and published addresses.
+    watches: Arc<[Watch]>,
     settings: Arc<Settings>,
     /// Digests of the files of those who are told.
     outbound: Arc<[u64]>,
@@ -145,12 +148,15 @@ pub(crate) struct Present {
 impl Present {
     /// The configuration at `path` with all that it names, the plan that it comes to, and whom to tell.
     pub(crate) fn new(path: PathBuf, loaded: Loaded) -> (Self, Plan, Outbound) {
-        let Loaded { config, zones, probes, targets, certificates, outbound, origin_files, .. } = loaded;
+        let Loaded { config, zones, probes, targets, watches, certificates, outbound, origin_files, .. } =
+            loaded;
         let digests: Arc<[u64]> = outbound.digests.as_slice().into();
         let summary = Summary::of(&config, &probes, &zones, &certificates, &digests);
         let settings = Arc::new(Settings { certificates });
         let config = Arc::new(config);
-        let present = Self { path, config, summary, zones, settings, outbound: digests, origin_files };
+        let watches = watches.into();
+        let present =
+            Self { path, config, summary, zones, watches, settings, outbound: digests, origin_files };
         let plan = present.plan(probes, targets);
         (present, plan, outbound)
     }
@@ -167,7 +173,8 @@ impl Present {
     }
 
     fn plan(&self, probes: Vec<ProbeSpec>, targets: Vec<Arc<Target>>) -> Plan {
-        Plan::new(&self.config, self.zones.clone(), probes, targets, self.settings.clone())
+        let (zones, watches) = (self.zones.clone(), self.watches.to_vec());
+        Plan::new(&self.config, zones, probes, targets, watches, self.settings.clone())
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tidegate_health::fleet::Fleet;
-use tidegate_health::id::Name;
+use tidegate_health::id::{Name, SiteId};
 
 use crate::certs::Certificates;
 
@@ -20,9 +20,23 @@ pub struct World {
     pub fleet: Arc<Fleet>,
     pub dns: Arc<tidegate_dns::View>,
     pub proxy: Arc<tidegate_proxy::View>,
+    /// By group: where it is active.
+    pub active: Vec<Option<SiteId>>,
     /// Groups that are active nowhere.
     pub undecided: Vec<Name>,
+    /// Groups that run without something they want, with what that is.
+    pub degraded: Vec<(Name, Vec<Name>)>,
     pub settings: Arc<Settings>,
+}
+
+impl World {
+    /// Where a group is active, by name.
+    #[must_use]
+    pub fn active_site(&self, group: &str) -> Option<Name> {
+        let group = self.fleet.group_named(group)?;
+        let site = self.active.get(group.index()).copied().flatten()?;
+        Some(self.fleet.site(site).name.clone())
+    }
 }
 
 /// What readers need of the configuration itself; only a reload changes it.

@@ -157,6 +157,8 @@ fn value_fault(metric: &str, label: &str, value: &str) -> Option<String> {
     let values: Vec<&str> = match (metric, label) {
         (_, "condition") => Condition::ALL.iter().map(|condition| condition.slug()).collect(),
         (_, "kind") => SwitchKind::ALL.iter().map(|kind| kind.label()).collect(),
+        ("tidegate_gate", "verdict") => ["pass", "fail", "unknown"].to_vec(),
+        ("tidegate_witnesses", "state") => ["reached", "lost", "unknown"].to_vec(),
         ("tidegate_dns_dropped_total", "reason") => DropReason::ALL.map(DropReason::as_str).to_vec(),
         ("tidegate_client_connections_refused_total", "reason") => {
             RefusedFor::ALL.map(RefusedFor::as_str).to_vec()

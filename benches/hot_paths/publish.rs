@@ -33,6 +33,7 @@ pub(crate) fn publishing(c: &mut Criterion) {
             targets,
             services,
             zones,
+            watches: Vec::new(),
             settings,
             history: Default::default(),
         };

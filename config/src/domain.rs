@@ -7,6 +7,7 @@ mod check;
 mod front;
 mod named;
 mod notify;
+mod ready;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -23,6 +24,8 @@ pub use self::named::{Addresses, Concern, NamedOrigin, Resolver};
 pub use self::notify::{
     Filter, Heartbeat, HeartbeatMethod, Receiver, Smtp, SmtpTls, UrlSource, Way, Webhook,
 };
+pub(crate) use self::ready::WantedValue;
+pub use self::ready::{FrontDoorProbe, FrontDoorSettings, GateSettings, GateSource, WitnessSettings};
 use crate::source::Place;
 
 /// The file of the control socket in `state_dir`, unless the configuration names another.
@@ -49,6 +52,11 @@ pub struct Config {
     /// How each service is proxied; parallel to `fleet.services`.
     pub services: Vec<ServiceSettings>,
     pub zones: Vec<ZoneSettings>,
+    /// How each gate of the fleet is measured.
+    pub gates: Vec<GateSettings>,
+    /// How the published addresses of sites are checked, where they are.
+    pub front_doors: Vec<FrontDoorSettings>,
+    pub witnesses: WitnessSettings,
     /// Listeners open at the latest this long after the start, complete round of probes or not.
     pub startup_deadline: Duration,
     /// How long a stopping daemon lets requests in flight finish.

@@ -26,10 +26,10 @@ mod web_url;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use domain::{
     Addresses, Certificate, Check, ClientAddress, ClientCertificate, Concern, Config, Ejection, Filter,
-    Heartbeat, HeartbeatMethod, History, HostPattern, Hsts, Limits, Listen, LongLived, NamedOrigin, Node,
-    OriginEndpoint, OriginHttp, Program, Protocol, Receiver, Resolver, Retry, SOCKET_NAME, Scheme,
-    ServiceSettings, Smtp, SmtpTls, Spill, SteerSettings, Timeouts, Tls, TlsVersion, UrlSource, Verify, Way,
-    Webhook, ZoneSettings,
+    FrontDoorProbe, FrontDoorSettings, GateSettings, GateSource, Heartbeat, HeartbeatMethod, History,
+    HostPattern, Hsts, Limits, Listen, LongLived, NamedOrigin, Node, OriginEndpoint, OriginHttp, Program,
+    Protocol, Receiver, Resolver, Retry, SOCKET_NAME, Scheme, ServiceSettings, Smtp, SmtpTls, Spill,
+    SteerSettings, Timeouts, Tls, TlsVersion, UrlSource, Verify, Way, Webhook, WitnessSettings, ZoneSettings,
 };
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use network::{Network, NetworkError, exclude};

@@ -9,6 +9,8 @@ mod front;
 mod group;
 mod notify;
 mod origin;
+mod ready;
+mod rule;
 mod service;
 mod site;
 mod top;
@@ -18,13 +20,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use tidegate_health::fleet::Fleet;
-use tidegate_health::id::Name;
+use tidegate_health::id::{GroupId, Name, SiteId};
 
-use crate::domain::Config;
+use crate::domain::{Config, FrontDoorSettings, GateSettings};
 use crate::hint::did_you_mean;
 use crate::reader::Named;
 use crate::source::{At, Source};
-use crate::spec::{RootSpec, name_fault};
+use crate::spec::{GroupSpec, RootSpec, SiteSpec, name_fault};
 
 /// A decision looks at every site of a group; more are a mistake.
 pub(crate) const SITES_MAX: usize = 256;
@@ -52,6 +54,12 @@ pub(crate) fn lower(source: &Source<'_>, spec: &RootSpec) -> Config {
         first_start: value_or_default(&spec.first_start),
         ..Fleet::default()
     };
+    let gates = gates(source, group_specs, &site_names, &mut fleet);
+    let front_doors = front_doors(source, site_specs, &mut fleet);
+    let (witnesses, witness_settings) = ready::witnesses(source, spec);
+    fleet.witnesses = witnesses;
+    let rules = spec.rule.as_ref().map_or(&[][..], |at| &at.value);
+    fleet.rules = rule::lower(source, rules, &group_names, &site_names, fleet.groups.len());
     let service::Lowered { origins, named, services } =
         service::lower(source, service_specs, &site_names, &group_names, &mut fleet);
     let zones = spec
@@ -74,6 +82,9 @@ pub(crate) fn lower(source: &Source<'_>, spec: &RootSpec) -> Config {
         resolver: top::resolver(source, spec),
         services,
         zones,
+        gates,
+        front_doors,
+        witnesses: witness_settings,
         startup_deadline: value_or(&spec.startup_deadline, Duration::from_secs(5)),
         drain_deadline: value_or(&spec.drain_deadline, Duration::from_secs(30)),
         probes_per_target_max: small(&spec.probes_per_target_max, 4),
@@ -87,6 +98,33 @@ pub(crate) fn lower(source: &Source<'_>, spec: &RootSpec) -> Config {
         access_log: spec.access_log.as_ref().map(|at| at.value.clone()),
         history: top::history(spec),
     }
+}
+
+fn gates(
+    source: &Source<'_>,
+    specs: &Named<GroupSpec>,
+    sites: &Directory<'_>,
+    fleet: &mut Fleet,
+) -> Vec<GateSettings> {
+    let mut gates = Vec::new();
+    for (position, ((_, spec), group)) in specs.iter().zip(&mut fleet.groups).enumerate() {
+        gates.extend(ready::gates(source, spec, GroupId(position as u16), group, sites));
+    }
+    gates
+}
+
+fn front_doors(source: &Source<'_>, specs: &Named<SiteSpec>, fleet: &mut Fleet) -> Vec<FrontDoorSettings> {
+    let mut front_doors = Vec::new();
+    for (position, ((_, spec), site)) in specs.iter().zip(&mut fleet.sites).enumerate() {
+        let Some(spec) = &spec.front_door_check else { continue };
+        let id = SiteId(position as u16);
+        let Some((check, settings)) = ready::front_door(source, &spec.value, id, &site.front_door) else {
+            continue;
+        };
+        site.front_door_check = Some(check);
+        front_doors.push(settings);
+    }
+    front_doors
 }
 
 /// The names of one kind, by which they are referred to.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::domain::WantedValue;
 use crate::duration::{format_duration, parse_duration};
 use crate::hint::{alternatives, did_you_mean};
 use crate::source::{At, Place, Source};
@@ -122,6 +123,32 @@ impl<'c> Field<'c> {
                 None
             }
         }
+    }
+
+    /// A number that is one: neither infinite nor none at all.
+    pub(crate) fn number(&self) -> Option<f64> {
+        let integer =
+            || self.value.as_integer().and_then(|it| i64::from_str_radix(it.as_str(), it.radix()).ok());
+        let number = match self.value.as_float() {
+            Some(float) => float.as_str().parse::<f64>().ok(),
+            None => integer().map(|integer| integer as f64),
+        };
+        let number = number.filter(|number| number.is_finite());
+        if number.is_none() {
+            self.wrong_type("a number");
+        }
+        number
+    }
+
+    /// A text, a number, `true` or `false`.
+    pub(crate) fn wanted(&self) -> Option<WantedValue> {
+        if let Some(text) = self.value.as_str() {
+            return Some(WantedValue::Word(text.to_owned()));
+        }
+        if let Some(value) = self.value.as_bool() {
+            return Some(WantedValue::Word(value.to_string()));
+        }
+        self.number().map(WantedValue::Number)
     }
 
     pub(crate) fn duration(&self, bounds: RangeInclusive<Duration>) -> Option<Duration> {

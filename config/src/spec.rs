@@ -6,10 +6,12 @@
 
 mod check;
 mod front;
+mod gate;
 mod group;
 mod notify;
 mod origin;
 mod root;
+mod rule;
 mod service;
 mod site;
 mod value;
@@ -17,6 +19,7 @@ mod zone;
 
 pub(crate) use check::{CheckKind, CheckSpec, KINDS};
 pub(crate) use front::{CertificateSpec, ClientAddressSpec, LimitsSpec, ListenSpec};
+pub(crate) use gate::{GateHttpSpec, GateSpec};
 pub(crate) use group::{FailbackSpec, GroupSpec, SwitchesSpec};
 pub use notify::{HeartbeatMethod, SmtpTls};
 pub(crate) use notify::{HeartbeatSpec, NotifySpec, SmtpSpec, WebhookSpec};
@@ -24,8 +27,9 @@ pub(crate) use origin::{
     ClientCertificateSpec, OriginSpec, OriginUrl, TlsSpec, UrlHost, UrlScheme, VerifySpec,
 };
 pub(crate) use root::{HistorySpec, NodeSpec, ResolverSpec, RootSpec};
+pub(crate) use rule::RuleSpec;
 pub(crate) use service::{EjectionSpec, HstsSpec, RetrySpec, ServiceSpec, TimeoutsSpec};
-pub(crate) use site::SiteSpec;
+pub(crate) use site::{FrontDoorCheckSpec, SiteSpec};
 pub(crate) use value::name_fault;
 pub(crate) use zone::{SteerSpec, ZoneSpec};
 
@@ -60,12 +64,13 @@ pub fn reference() -> Vec<Section> {
         SmtpSpec::SECTION,
         HeartbeatSpec::SECTION,
         SiteSpec::SECTION,
-        site::FrontDoorCheckSpec::SECTION,
+        FrontDoorCheckSpec::SECTION,
         GroupSpec::SECTION,
         group::AutomaticFailbackSpec::SECTION,
         SwitchesSpec::SECTION,
         group::HookSpec::SECTION,
-        group::GateSpec::SECTION,
+        GateSpec::SECTION,
+        RuleSpec::SECTION,
         ServiceSpec::SECTION,
         CheckSpec::SECTION,
         TimeoutsSpec::SECTION,

@@ -3,6 +3,7 @@
 mod fleet;
 mod front;
 mod notify;
+mod ready;
 mod site;
 
 pub use site::check_name_servers;
@@ -19,6 +20,7 @@ pub(crate) fn warn(source: &Source<'_>, spec: &RootSpec, config: &Config) {
     front::warn(source, spec, config);
     site::warn(source, spec, config);
     notify::warn(source, spec);
+    ready::warn(source, spec, config);
     for ((_, group), id) in named(&spec.group).iter().zip(config.fleet.group_ids()) {
         fleet::warn_group(source, group, id, config);
     }

@@ -57,6 +57,15 @@ pub struct Span {
     pub to: u16,
 }
 
+impl Demand {
+    /// Whether it concerns a group at all.
+    #[must_use]
+    pub fn is_about(&self, group: GroupId) -> bool {
+        let (Self::Apart { groups } | Self::Closed { groups, .. } | Self::SitesFit { groups, .. }) = self;
+        groups.contains(&group)
+    }
+}
+
 /// A rule that forbids a site to a group now, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forbidding {
@@ -100,8 +109,9 @@ pub(crate) fn holding(fleet: &Fleet, state: &State, group: GroupId) -> Vec<Forbi
     found.collect()
 }
 
-/// Groups that are where a rule would not let them go: it was made, or overridden, when they were there already.
-pub(crate) fn broken(fleet: &Fleet, state: &State, group: GroupId) -> Vec<Forbidding> {
+/// Rules that would not let a group go where it is: they were made, or overridden, when it was there already.
+#[must_use]
+pub fn broken(fleet: &Fleet, state: &State, group: GroupId) -> Vec<Forbidding> {
     let active = state.group(group).active;
     active.map(|site| forbidding(fleet, state, group, site)).unwrap_or_default()
 }

@@ -1,6 +1,7 @@
 //! The routes: each file below has those of one matter, and says with each which role it demands.
 
 mod forces;
+mod gates;
 mod history;
 mod notify;
 mod observations;
@@ -70,6 +71,7 @@ fn routes() -> Routes {
     let routes = notify::routes(routes);
     let routes = observations::routes(routes);
     let routes = tokens::routes(routes);
+    let routes = gates::routes(routes);
     reload::routes(routes)
 }
 

@@ -43,6 +43,40 @@ pub struct OrderBody {
     pub actor: Option<String>,
 }
 
+/// The body of `POST /api/v1/groups/G/gates/GATE`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GateBody {
+    /// Where it was measured.
+    pub site: String,
+    /// For a gate with a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<GateValue>,
+    /// For a gate without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<GateVerdict>,
+    /// What else there is to say; at most 200 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// What somebody measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum GateValue {
+    Flag(bool),
+    Number(f64),
+    Text(String),
+}
+
+/// What somebody says of a gate. Of unknown nothing has to be said: silence is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GateVerdict {
+    Pass,
+    Fail,
+}
+
 /// The body of `POST /api/v1/forces`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -18,6 +18,7 @@ use crate::coord::Local;
 use crate::metrics::Metrics;
 use crate::notify::Notifier;
 use crate::store::{Before, Change, Store, Stored, ZoneRecord};
+use crate::watchers::Watchers;
 use crate::world::Worlds;
 
 /// What the control task is connected to.
@@ -49,6 +50,7 @@ pub(super) async fn assemble(
     let state = state.with_forces(&fleet, stored.forces, clock.now());
     tell_start(&fleet, &state);
     metrics.expect(&fleet);
+    let watchers = Watchers::start(&plan.watches, worlds.clone());
     let publisher = Publisher::new(worlds, &state);
     let settings = Settings {
         per_target_max: config.probes_per_target_max as usize,
@@ -62,6 +64,7 @@ pub(super) async fn assemble(
         clock,
         probes,
         coord: Arc::new(Local::new(store.clone())),
+        watchers,
         store,
         publisher,
         zones,

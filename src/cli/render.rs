@@ -7,7 +7,8 @@ use jiff::tz::TimeZone;
 use tidegate_health::chain::Link;
 use tidegate_health::explain::Explanation;
 use tidegate_health::force::{ForceKind, ForceStatus, Forced, SitePreview};
-use tidegate_health::status::{GroupStatus, SiteStatus};
+use tidegate_health::gate::{Purpose, Verdict};
+use tidegate_health::status::{GateStatus, GroupStatus, SiteStatus, Status};
 use tidegate_health::time::Wall;
 
 use crate::admin::shape::{DoneReply, ForceBody, ReloadReply, StatusReply, TokenShape};
@@ -27,6 +28,7 @@ pub(super) fn status(reply: &StatusReply, all: bool, now: Wall) -> String {
     if !reply.status.round_complete {
         out.push_str("The first complete round of probes is not in yet.\n");
     }
+    edge_lines(&mut out, &reply.status, all);
     for group in &reply.status.groups {
         out.push('\n');
         group_block(&mut out, group, all, now);
@@ -39,6 +41,39 @@ pub(super) fn status(reply: &StatusReply, all: bool, now: Wall) -> String {
         force_line(&mut out, force, now);
     }
     out
+}
+
+/// Whether this edge is cut off, and published addresses that do not work.
+fn edge_lines(out: &mut String, status: &Status, all: bool) {
+    if let Some(isolation) = &status.isolation {
+        let reached = status.witnesses.iter().filter(|witness| witness.reachable == Some(true)).count();
+        let count = status.witnesses.len();
+        match &**isolation {
+            "connected" if !all => {}
+            "connected" => drop(writeln!(out, "connected: {reached} of {count} witnesses are reached")),
+            _ => drop(writeln!(
+                out,
+                "  ! ISOLATED ({isolation}): {reached} of {count} witnesses are reached; nothing moves by itself"
+            )),
+        }
+        for witness in status.witnesses.iter().filter(|it| all || it.reachable != Some(true)) {
+            let state = match witness.reachable {
+                Some(true) => "reached",
+                Some(false) => "not reached",
+                None => "not known",
+            };
+            let _ = writeln!(out, "      witness {} {state}", witness.address);
+        }
+    }
+    for door in status.front_doors.iter().filter(|door| all || &*door.state != "reachable") {
+        let mark = if &*door.state == "lost" { "  ! " } else { "    " };
+        let _ = writeln!(out, "{mark}front door of {}: {}", door.site, door.state);
+        for address in &door.addresses {
+            let failure =
+                address.failure.as_deref().map(|failure| format!(": {failure}")).unwrap_or_default();
+            let _ = writeln!(out, "      {} {}{failure}", address.address, address.health);
+        }
+    }
 }
 
 /// One force, as `status` tells it.
@@ -173,6 +208,12 @@ fn group_block(out: &mut String, group: &GroupStatus, all: bool, now: Wall) {
             format!("{name} is diverged: its data may have forked; more: tidegate explain {}", group.name),
         );
     }
+    for name in &group.rules_broken {
+        flag(
+            out,
+            format!("safety rule {name} would not let it go {place}; why: tidegate explain {}", group.name),
+        );
+    }
     for name in &group.degraded {
         flag(out, format!("degraded: {name} is not provided {place}"));
     }
@@ -192,6 +233,17 @@ fn site_lines(out: &mut String, site: &SiteStatus, all: bool, now: Wall) {
         site.origins.len(),
         site.why.first().map(|why| format!("  ({why})")).unwrap_or_default()
     );
+    // At the active site a gate bars nothing.
+    for gate in site.gates.iter().filter(|gate| all || (!site.active && gate.verdict != Verdict::Pass)) {
+        let GateStatus { name, verdict, why, age_ms, purpose } = gate;
+        let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+        let age = age_ms.map(|ms| format!(", {} s ago", ms / 1000)).unwrap_or_default();
+        let purpose = match purpose {
+            Purpose::Ready => String::new(),
+            other => format!(" ({})", other.label()),
+        };
+        let _ = writeln!(out, "      gate {name}{purpose} {}{why}{age}", verdict.label());
+    }
     for origin in
         site.origins.iter().filter(|origin| all || &*origin.effective != "up" || origin.force.is_some())
     {

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tidegate_health::event::EventKind;
 use tidegate_health::explain::Explanation;
 use tidegate_health::fleet::Fleet;
 use tidegate_health::force::{ForceKind, ForceOrder, Forced, Preview, Selector};
+use tidegate_health::gate::Verdict;
 use tidegate_health::id::{GroupId, Name};
 use tidegate_health::order::{Done, Order, Refusal};
 use tidegate_health::status::Status;
@@ -13,6 +15,7 @@ use tidegate_probe::Report;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{NotHeard, NotTaken, Reload, Taken};
+use crate::watchers::Sighting;
 
 /// Something the control task is told or asked.
 #[derive(Debug)]
@@ -28,10 +31,20 @@ pub enum Message {
     Ejected(Name),
     /// Of origins by name, for the same reason.
     Reports(Vec<(Name, Report)>, oneshot::Sender<Result<(), NotHeard>>),
+    /// What somebody sends of a gate.
+    Gate(Box<Sighting>, oneshot::Sender<Option<Pushed>>),
     Reload(Box<Reload>, oneshot::Sender<Result<Taken, NotTaken>>),
     /// Something that happened beside the core, for the history.
     Note(EventKind, Name),
     Alive(oneshot::Sender<()>),
+}
+
+/// What a gate says after something was sent of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pushed {
+    pub verdict: Verdict,
+    /// What was read against what is wanted; may be empty.
+    pub why: Name,
 }
 
 /// A way to reach the control task. Cheap to clone.
@@ -74,6 +87,12 @@ impl Handle {
     /// Passes on what somebody says of origins: all of it, or none and why.
     pub async fn report(&self, reports: Vec<(Name, Report)>) -> Option<Result<(), NotHeard>> {
         self.ask(|answer| Message::Reports(reports, answer)).await
+    }
+
+    /// Passes on what somebody sends of a gate. None if the daemon stops first; none within if it does not have this gate any
+    /// more, or measures it itself.
+    pub async fn gate(&self, sighting: Sighting) -> Option<Option<Pushed>> {
+        self.ask(|answer| Message::Gate(Box::new(sighting), answer)).await
     }
 
     /// Takes another configuration, or none of it. The answer comes after every reader sees the new one.

@@ -26,7 +26,7 @@ use tidegate_health::id::{Name, OriginId};
 use tidegate_health::order::{Done, Refusal};
 use tidegate_health::state::{GroupState, State};
 use tidegate_health::status::{Work, status};
-use tidegate_health::step::{self, Effect, Input, step};
+use tidegate_health::step::{self, Effect, Fact, Input, step};
 use tidegate_health::time::Mono;
 use tidegate_health::vantage::View;
 use tidegate_probe::{Observation, Outcome, Pace, Scheduler};
@@ -37,7 +37,8 @@ use crate::clock::Clock;
 use crate::coord;
 use crate::metrics::{Metrics, Series};
 use crate::notify::Notifier;
-pub use handle::{Handle, Message};
+use crate::watchers::{Sighting, Watchers};
+pub use handle::{Handle, Message, Pushed};
 pub use hearsay::NotHeard;
 use hearsay::Warnings;
 use leaving::Leaving;
@@ -63,6 +64,7 @@ pub struct Control {
     clock: Clock,
     probes: Scheduler,
     coord: coord::Shared,
+    watchers: Watchers,
     persister: Persister,
     publisher: Publisher,
     metrics: Arc<Metrics>,
@@ -97,6 +99,7 @@ pub struct Parts {
     pub clock: Clock,
     pub probes: Scheduler,
     pub coord: coord::Shared,
+    pub watchers: Watchers,
     pub store: crate::store::Store,
     pub publisher: Publisher,
     /// Zones of the configuration, by origin.
@@ -126,6 +129,7 @@ impl Control {
             state: parts.state,
             clock: parts.clock,
             probes: parts.probes,
+            watchers: parts.watchers,
             publisher: parts.publisher,
             series,
             metrics: parts.metrics,
@@ -168,6 +172,7 @@ impl Control {
                     self.feed(Input::Cluster(said));
                 }
                 Some(message) = messages.recv() => self.take(message),
+                Some(sighting) = self.watchers.next() => self.sight(sighting),
                 Some(observation) = observations.recv() => self.observe(&observation),
             }
             for _ in 0..BATCH_MAX {
@@ -175,6 +180,8 @@ impl Control {
                     self.observe(&observation);
                 } else if let Ok(message) = messages.try_recv() {
                     self.take(message);
+                } else if let Some(sighting) = self.watchers.try_next() {
+                    self.sight(sighting);
                 } else {
                     break;
                 }
@@ -225,6 +232,9 @@ impl Control {
             Message::Reports(reports, answer) => {
                 let _ = answer.send(self.hear(reports));
             }
+            Message::Gate(sighting, answer) => {
+                let _ = answer.send(self.push(*sighting));
+            }
             Message::Reload(reload, answer) => self.begin_reload(*reload, answer),
             Message::Note(kind, reason) => {
                 self.note(Event::new(self.clock.now().wall, kind, SELF.into(), reason));
@@ -253,6 +263,24 @@ impl Control {
         };
         let started = self.clock.mono(observation.started.into_std());
         self.feed(Input::Observation { origin: observation.origin, started, failure });
+    }
+
+    /// What was seen beside the origins. What this configuration does not have, or checks otherwise, is nothing to it.
+    fn sight(&mut self, sighting: Sighting) {
+        if let Some(fact) = sighting.fact(&self.plan.fleet, &self.clock) {
+            self.feed(Input::Fact(fact));
+        }
+    }
+
+    /// What somebody sends of a gate, and what it comes to.
+    fn push(&mut self, sighting: Sighting) -> Option<Pushed> {
+        let fact = sighting.fact(&self.plan.fleet, &self.clock)?;
+        let Fact::Gate { group, site, gate, .. } = &fact else { return None };
+        let (group, site, gate) = (*group, *site, gate.clone());
+        self.feed(Input::Fact(fact));
+        let known = self.state.facts.gate(group, site, &gate)?;
+        let why = known.why(self.plan.fleet.group(group).gate(&gate)?);
+        Some(Pushed { verdict: known.verdict, why })
     }
 
     fn stored(&mut self, Finished { subject, ticket, event, outcome }: Finished) {

@@ -15,6 +15,7 @@ use super::persist::Zone;
 use crate::history::Bounds;
 use crate::serial;
 use crate::store::ZoneRecord;
+use crate::watchers::Watch;
 use crate::world::Settings;
 
 /// A configuration, lowered to what is checked, decided and published.
@@ -27,6 +28,8 @@ pub struct Plan {
     pub targets: Vec<Arc<Target>>,
     pub services: Vec<Service>,
     pub zones: Vec<ZoneSource>,
+    /// What is looked at beside the origins.
+    pub watches: Vec<Watch>,
     pub settings: Arc<Settings>,
     /// How much of the history is kept.
     pub history: Bounds,
@@ -60,6 +63,7 @@ impl Plan {
         zones: Vec<Arc<tidegate_dns::Zone>>,
         probes: Vec<ProbeSpec>,
         targets: Vec<Arc<Target>>,
+        watches: Vec<Watch>,
         settings: Arc<Settings>,
     ) -> Self {
         let sources = config.zones.iter().zip(zones).map(|(settings, zone)| ZoneSource {
@@ -73,6 +77,7 @@ impl Plan {
             targets,
             services: services(config),
             zones: sources.collect(),
+            watches,
             settings,
             history: Bounds {
                 decisions_max: config.history.decisions_max,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tidegate_config::{Protocol, Spill, SteerSettings};
 use tidegate_dns::{Steered, SteeredAnswer, ZoneView};
 use tidegate_health::durable::SwitchKind;
+use tidegate_health::fit;
 use tidegate_health::fleet::Fleet;
 use tidegate_health::hysteresis::Health;
 use tidegate_health::id::{GroupId, Name, SiteId};
@@ -77,6 +78,8 @@ impl Publisher {
             fleet: fleet.clone(),
             dns: Arc::new(tidegate_dns::View::new(views)),
             proxy: proxy.clone(),
+            active: state.groups.iter().map(|own| own.active).collect(),
+            degraded: degraded(fleet, state),
             undecided: undecided.map(|(group, _)| group.name.clone()).collect(),
             settings: plan.settings.clone(),
         };
@@ -97,6 +100,14 @@ impl Publisher {
         }
         switched
     }
+}
+
+fn degraded(fleet: &Fleet, state: &State) -> Vec<(Name, Vec<Name>)> {
+    let degraded = fleet.group_ids().filter_map(|id| {
+        let wanted: Vec<_> = fit::degraded(fleet, id, state.group(id).active?).cloned().collect();
+        (!wanted.is_empty()).then(|| (fleet.group(id).name.clone(), wanted))
+    });
+    degraded.collect()
 }
 
 fn epochs(state: &State) -> Vec<u64> {

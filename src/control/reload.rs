@@ -156,6 +156,7 @@ impl Control {
         self.probes.replace(self.plan.probes.clone());
         // Numbers mean something else now; what goes on warning says so again.
         self.warnings.clear();
+        self.watchers.replace(&self.plan.watches);
         self.metrics.replace(&self.plan.fleet);
         self.series = self.metrics.series(&self.plan.fleet);
         self.perform(effects);

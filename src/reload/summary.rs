@@ -1,6 +1,6 @@
 //! What a configuration consists of, so that two of them can be compared part by part.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use tidegate_config::Config;
 use tidegate_dns::Zone;
 use tidegate_health::fleet::Fleet;
+use tidegate_health::id::GroupId;
+use tidegate_health::safety::Demand;
 use tidegate_probe::ProbeSpec;
 
 use crate::app::listeners;
@@ -26,7 +28,7 @@ pub struct Changed {
     pub changed: usize,
 }
 
-/// By kind (`sites`, `groups`, `services`, `origins`, `names`, `zones`, `listeners`, `certificates`, `receivers`, `settings`); kinds without a change are
+/// By kind (`sites`, `groups`, `rules`, `services`, `origins`, `names`, `zones`, `listeners`, `certificates`, `receivers`, `settings`); kinds without a change are
 /// left out.
 pub type Changes = BTreeMap<String, Changed>;
 
@@ -44,14 +46,26 @@ impl Summary {
         for site in &fleet.sites {
             parts.add("sites", &site.name, &format!("{site:?}"));
         }
-        for group in &fleet.groups {
+        for (id, group) in fleet.group_ids().zip(&fleet.groups) {
             let mut unnumbered = group.clone();
             (unnumbered.sites, unnumbered.services) = (Vec::new(), Vec::new());
+            let gates = std::mem::take(&mut unnumbered.gates);
             let mut text = format!("{unnumbered:?}");
             for site in &group.sites {
                 let _ = write!(text, " {}", fleet.site(*site).name);
             }
+            for mut gate in gates {
+                let sites: Vec<_> = gate.sites.iter().map(|site| &fleet.site(*site).name).collect();
+                let _ = write!(text, " {sites:?}");
+                gate.sites.clear();
+                let how = config.gates.iter().find(|it| it.group == id && it.gate == gate.name);
+                let times = how.map(|how| (how.interval, how.timeout));
+                let _ = write!(text, " {gate:?} {times:?}");
+            }
             parts.add("groups", &group.name, &text);
+        }
+        for rule in &fleet.rules {
+            parts.add("rules", &rule.name, &demand(fleet, &rule.demand));
         }
         for (service, settings) in fleet.services.iter().zip(&config.services) {
             let group = &fleet.group(service.group).name;
@@ -95,6 +109,7 @@ impl Summary {
         parts.add("settings", "access_log", &format!("{:?}", config.access_log));
         parts.add("settings", "limits", &format!("{:?}", config.limits));
         parts.add("settings", "client_address", &format!("{:?}", config.client_address));
+        parts.add("settings", "witnesses", &format!("{:?}", fleet.witnesses));
         parts.add("settings", "history", &format!("{:?}", config.history));
         let node_site = config.node.site.map(|site| &fleet.site(site).name);
         parts.add("settings", "node.site", &format!("{node_site:?}"));
@@ -114,7 +129,7 @@ impl Summary {
     /// What is different in `new`.
     pub(super) fn changes(&self, new: &Self) -> Changes {
         let none = BTreeMap::new();
-        let kinds: std::collections::BTreeSet<_> = self.0.keys().chain(new.0.keys()).copied().collect();
+        let kinds: BTreeSet<_> = self.0.keys().chain(new.0.keys()).copied().collect();
         let changes = kinds.into_iter().map(|kind| {
             let (old, new) = (self.0.get(kind).unwrap_or(&none), new.0.get(kind).unwrap_or(&none));
             let changed = Changed {
@@ -128,7 +143,22 @@ impl Summary {
     }
 }
 
-fn group_name(fleet: &Fleet, group: tidegate_health::id::GroupId) -> &str {
+fn demand(fleet: &Fleet, demand: &Demand) -> String {
+    let groups = |ids: &BTreeSet<GroupId>| {
+        ids.iter().map(|id| fleet.group(*id).name.to_string()).collect::<BTreeSet<_>>()
+    };
+    match demand {
+        Demand::Apart { groups: apart } => format!("apart {:?}", groups(apart)),
+        Demand::Closed { groups: closed, sites, hours } => {
+            let sites: BTreeSet<_> = sites.iter().map(|site| &fleet.site(*site).name).collect();
+            let hours = hours.as_ref().map(ToString::to_string);
+            format!("never {sites:?} {:?} {hours:?}", groups(closed))
+        }
+        Demand::SitesFit { groups: about, at_least } => format!("{at_least} {:?}", groups(about)),
+    }
+}
+
+fn group_name(fleet: &Fleet, group: GroupId) -> &str {
     &fleet.group(group).name
 }
 

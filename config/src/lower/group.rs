@@ -31,9 +31,6 @@ pub(super) fn lower(
         wants: capabilities.find(source, spec.wants.as_ref()),
         gates: Vec::new(),
     };
-    for (_, spec) in specs {
-        check_gates(source, spec);
-    }
     specs.iter().map(lower).collect()
 }
 
@@ -70,14 +67,4 @@ fn switch_limit(spec: Option<&SwitchesSpec>) -> SwitchLimit {
         count: small(&spec.count, default.count),
         window: value_or(&spec.window, default.window),
     })
-}
-
-fn check_gates(source: &Source<'_>, spec: &GroupSpec) {
-    for (_, gate) in spec.gate.iter().flat_map(|gates| &gates.value) {
-        // What could not be read counts as named: it is an error already.
-        if gate.ways() != 1 && !source.failed_below(&gate.place.path) {
-            let message = "a gate needs exactly one of `command`, `http` and `push = true`";
-            source.error(&gate.place, message);
-        }
-    }
 }

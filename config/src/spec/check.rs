@@ -191,7 +191,7 @@ fn body_text(field: &Field<'_>) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn status_set(field: &Field<'_>) -> Option<StatusSet> {
+pub(crate) fn status_set(field: &Field<'_>) -> Option<StatusSet> {
     let checked = |field: &Field<'_>, set: Result<StatusSet, StatusSetError>| match set {
         Ok(set) => Some(set),
         Err(error) => {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tidegate_health::fleet::Mode;
 
+use super::gate::GateSpec;
 use super::spec;
 use super::value::{DAY, HOUR, command, days, ms, names};
 use crate::reader::{Field, Named};
@@ -45,8 +46,8 @@ spec! {
         pending fence_lease: Duration = |field| field.duration(ms(1000)..=HOUR),
         /// Lag beyond which a failover waits for a person. Default `"0s"`, up to `"1d"`.
         pending max_loss: Duration = |field| field.duration(ms(0)..=DAY),
-        /// Tests of a site's readiness.
-        pending gate: Named<GateSpec> = |field| field.named(GateSpec::read),
+        /// Tests of a site's readiness. At most 64.
+        optional gate: Named<GateSpec> = |field| field.named(GateSpec::read),
     }
 }
 
@@ -86,28 +87,6 @@ spec! {
     }
 }
 
-spec! {
-    /// A test of a site's readiness for a group; exactly one of `command`, `http` and `push`.
-    struct GateSpec in "group.NAME.gate.NAME" {
-        /// A program that prints a value or exits with 0.
-        optional command: Vec<At<String>> = command,
-        /// A URL that answers with a value.
-        optional http: String = Field::text,
-        /// Whether the value is sent to the API instead.
-        optional push: bool = Field::boolean,
-        /// Time between tests. Default `"5s"`, `"10ms"` to `"1h"`.
-        optional interval: Duration = |field| field.duration(ms(10)..=HOUR),
-        /// Default `"2s"`, `"1ms"` to `"1h"`.
-        optional timeout: Duration = |field| field.duration(ms(1)..=HOUR),
-        /// The value is a lag, and at most this passes. Default none, up to `"1d"`.
-        optional max_lag: Duration = |field| field.duration(ms(0)..=DAY),
-        /// An older value is unknown. Default `"1m"`, `"10ms"` to `"1d"`.
-        optional max_age: Duration = |field| field.duration(ms(10)..=DAY),
-        /// Whether passing clears the mark of diverged data. Default `false`.
-        optional resynced: bool = Field::boolean,
-    }
-}
-
 impl FailbackSpec {
     fn read(field: &Field<'_>) -> Option<Self> {
         if field.is_table() {
@@ -123,13 +102,5 @@ impl FailbackSpec {
             return None;
         }
         field.one_of(&[("manual", ())]).map(|()| Self::Manual)
-    }
-}
-
-impl GateSpec {
-    /// How many ways to get a value are named; it must be one.
-    pub(crate) fn ways(&self) -> usize {
-        let push = self.push.as_ref().is_some_and(|push| push.value);
-        [self.command.is_some(), self.http.is_some(), push].into_iter().filter(|&named| named).count()
     }
 }

@@ -8,8 +8,8 @@ use tidegate_health::fleet::FirstStart;
 
 use super::front::{CertificateSpec, ClientAddressSpec, LimitsSpec, ListenSpec};
 use super::notify::{HeartbeatSpec, NotifySpec};
-use super::value::{DAY, HOUR, MINUTE, days, ips, machine, ms, name, names, path, servers};
-use super::{GroupSpec, ServiceSpec, SiteSpec, ZoneSpec, spec};
+use super::value::{DAY, HOUR, MINUTE, days, machine, ms, name, names, path, servers, witnesses};
+use super::{GroupSpec, RuleSpec, ServiceSpec, SiteSpec, ZoneSpec, spec};
 use crate::reader::{Field, Named};
 use crate::source::At;
 
@@ -62,8 +62,12 @@ spec! {
         optional service: Named<ServiceSpec> = |field| field.named(ServiceSpec::read),
         /// What is answered.
         optional zone: Named<ZoneSpec> = |field| field.named(ZoneSpec::read),
-        /// Addresses outside all sites that show whether the edge itself is isolated. Default none.
-        pending witnesses: Vec<At<std::net::IpAddr>> = ips,
+        /// What must never happen, whatever the checks say.
+        optional rule: Named<RuleSpec> = |field| field.named(RuleSpec::read),
+        /// Addresses outside all sites, with a port or at 443, that show whether this edge itself is cut off: every two seconds a
+        /// connection to each is tried, and one that is refused has been reached, too. Unless a majority of them is reached,
+        /// nothing moves by itself. Best three or more, of different providers; at most 16. Default none: nobody is asked.
+        optional witnesses: Vec<At<SocketAddr>> = witnesses,
         /// What an edge without its cluster does for groups that share data: `"refuse"` or `"serve"`. Default
         /// `"refuse"`.
         pending isolated: bool = |field| field.one_of(&[("refuse", false), ("serve", true)]),

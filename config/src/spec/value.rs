@@ -155,6 +155,24 @@ pub(crate) fn servers(field: &Field<'_>) -> Option<Vec<At<SocketAddr>>> {
     Some(servers)
 }
 
+/// Whom to ask whether we are connected: a literal address, since names would have to be resolved first.
+pub(crate) fn witnesses(field: &Field<'_>) -> Option<Vec<At<SocketAddr>>> {
+    const PORT: u16 = 443;
+    let addresses = field.list(|element| {
+        let text = element.string()?;
+        let address: Option<SocketAddr> =
+            text.parse().ok().or_else(|| text.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, PORT)));
+        if address.is_none_or(|address| address.port() == 0) {
+            let help = "write it as 192.0.2.1, 192.0.2.1:53 or [2001:db8::1]:443; a name cannot be resolved while cut off";
+            element.error_help(format!("`{text}` is not an address that can be asked"), help);
+            return None;
+        }
+        address
+    })?;
+    deny_repeats(field, &addresses, ToString::to_string);
+    Some(addresses)
+}
+
 /// A command and its arguments, started without a shell.
 pub(crate) fn command(field: &Field<'_>) -> Option<Vec<At<String>>> {
     let words = field.list(|word| word.string().map(str::to_owned))?;

@@ -50,10 +50,15 @@ pub(super) async fn readyz(State(admin): State<Admin>) -> Response {
     }
     let world = admin.worlds.load();
     let undecided: Vec<_> = world.undecided.iter().map(|name| &**name).collect();
+    let degraded = world.degraded.iter().map(|(group, wanted)| format!("{group} ({})", wanted.join(", ")));
+    let degraded: Vec<_> = degraded.collect();
+    let degraded =
+        if degraded.is_empty() { String::new() } else { format!("degraded: {}\n", degraded.join(", ")) };
     if undecided.is_empty() {
-        return "ready\n".into_response();
+        return if degraded.is_empty() { "ready\n".into() } else { format!("ready; {degraded}") }
+            .into_response();
     }
-    let text = format!("undecided: {}\n", undecided.join(", "));
+    let text = format!("undecided: {}\n{degraded}", undecided.join(", "));
     if undecided.len() == world.fleet.groups.len() {
         return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
     }

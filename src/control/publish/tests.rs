@@ -53,7 +53,7 @@ fn plan() -> Plan {
     std::fs::write(&path, CONFIG).expect("writable");
     let loaded = load::load(&path).expect("a sound configuration");
     let settings = Arc::new(Settings { certificates: loaded.certificates });
-    Plan::new(&loaded.config, loaded.zones, loaded.probes, loaded.targets, settings)
+    Plan::new(&loaded.config, loaded.zones, loaded.probes, loaded.targets, loaded.watches, settings)
 }
 
 /// Everything of a World that readers look at, as text.

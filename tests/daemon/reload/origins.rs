@@ -139,6 +139,8 @@ async fn groups_come_and_go_and_come_back_where_they_were() {
     scene.write("tidegate.toml", &with);
     assert_eq!(scene.reload().await.0, 0);
     scene.eventually("it is somewhere", async || active("main").await == 1.0).await;
+    let fit = async || scene.metric("tidegate_group_site_fit", &[("group", "early"), ("site", "dr")]).await;
+    scene.eventually("it has somewhere to go", async || fit().await == 1.0).await;
     let (code, said) =
         scene.api("POST", "/api/v1/groups/early/switch", r#"{"reason": "test", "to": "dr"}"#).await;
     assert_eq!(code, 200, "{said}");
