@@ -68,7 +68,7 @@ fn rule_that_bars_all(source: &Source<'_>, place: &Place, fleet: &Fleet, demand:
             }
         }
         Demand::Closed { groups, sites, hours } => {
-            closed(source, place, fleet, groups, sites, hours.is_some())
+            closed(source, place, fleet, groups, sites, hours.is_some());
         }
         Demand::SitesFit { groups, at_least } => {
             for group in groups.iter().map(|id| fleet.group(*id)).filter(|it| it.sites.len() < *at_least) {
