@@ -76,7 +76,7 @@ impl Prober {
     /// Waits until a probe may begin, where that is not for its address to say.
     pub async fn ready(&mut self) {
         if let Way::Command(command) = &mut self.way {
-            command.ready().await;
+            Box::pin(command.ready()).await;
         }
     }
 
@@ -94,10 +94,11 @@ impl Prober {
                     *open = Some(tcp::connect(addr).await?);
                     Ok(())
                 }
-                Way::Tls(tls) => tls.probe(addr, &mut stage, &mut note).await,
-                Way::Grpc(grpc) => grpc.probe(addr, &mut stage).await,
-                Way::Dns(dns) => dns.probe(addr, &mut stage).await,
-                Way::Command(command) => command.probe(&mut stage, &mut note).await,
+                // Far larger than the others, and every probe would have room for the largest.
+                Way::Tls(tls) => Box::pin(tls.probe(addr, &mut stage, &mut note)).await,
+                Way::Grpc(grpc) => Box::pin(grpc.probe(addr, &mut stage)).await,
+                Way::Dns(dns) => Box::pin(dns.probe(addr, &mut stage)).await,
+                Way::Command(command) => Box::pin(command.probe(&mut stage, &mut note)).await,
                 Way::Push => Err(Fault::Own(OwnFault::Undecided)),
             }
         };
@@ -127,11 +128,11 @@ impl Prober {
         match &mut self.way {
             Way::Tcp(open) => {
                 if let Some(stream) = open.take() {
-                    tcp::part(stream).await;
+                    Box::pin(tcp::part(stream)).await;
                 }
             }
-            Way::Tls(tls) => tls.part().await,
-            Way::Grpc(grpc) => grpc.part().await,
+            Way::Tls(tls) => Box::pin(tls.part()).await,
+            Way::Grpc(grpc) => Box::pin(grpc.part()).await,
             Way::Http(_) | Way::Dns(_) | Way::Command(_) | Way::Push => {}
         }
     }

@@ -279,7 +279,8 @@ impl Runner {
                 self.prober.forget();
             }
             self.cadence.started(Instant::now());
-            let verdict = self.prober.probe().await;
+            // On the heap for as long as it runs: of a fleet's checks nearly all are waiting, and need no room for it.
+            let verdict = Box::pin(self.prober.probe()).await;
             drop(permit);
             let Ok(room) = self.results.reserve().await else { return };
             room.send(self.controls.name(verdict));
@@ -323,4 +324,37 @@ impl Controls {
 
 fn label(origin: OriginId, generation: u32) -> u64 {
     u64::from(origin.0) << 32 | u64::from(generation)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc::channel;
+
+    use super::*;
+    use crate::spec::{HttpCheck, Timing};
+    use crate::statuses::StatusSet;
+
+    /// A fleet has thousands of them.
+    #[tokio::test]
+    async fn a_check_at_rest_takes_little_room() {
+        let second = Duration::from_secs(1);
+        let timing = Timing { interval: second, fast_interval: second, timeout: second };
+        let check = HttpCheck::new("/", "a", StatusSet::success()).expect("sound");
+        let addr = ([127, 0, 0, 1], 1).into();
+        let spec = ProbeSpec::new(OriginId(0), addr, Kind::Http(check), timing).expect("sound");
+        let (results, _) = channel(1);
+        let settings = Settings { per_target_max: 1, commands_max: 1, seed: 1 };
+        let mut scheduler = Scheduler::start(Vec::new(), results, settings);
+        let controls = Arc::new(Controls {
+            label: AtomicU64::new(0),
+            fast: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
+            wake: Notify::new(),
+        });
+        let at_rest = scheduler.runner(&spec, Instant::now(), controls).run();
+        let mut prober = Prober::new(&spec, &Trust::default(), &Slots::new(1));
+        let (at_rest, asking) = (size_of_val(&at_rest), size_of_val(&prober.probe()));
+        assert!(at_rest <= 1_000, "{at_rest} bytes");
+        assert!(asking <= 2_500, "{asking} bytes");
+    }
 }
